@@ -1,0 +1,164 @@
+"""Compile CPU kernels with Numba: cached on disk by a hash of all kernel sources, logged once.
+
+Torch is imported before Numba, so that both share one OpenMP pool.
+"""
+
+import hashlib
+import logging
+import os
+import tempfile
+import threading
+import warnings
+from functools import cache
+from pathlib import Path
+
+import torch  # first: Numba then links the OpenMP library that torch has loaded
+
+# isort: split
+import numba
+
+log = logging.getLogger("equipoise")
+
+# parallel regions cost a few microseconds at best, milliseconds on a loaded machine
+SERIAL_BYTES = 256 * 1024
+
+
+def _sources_key() -> str:
+    """Hash every file under ops/: Numba's own cache does not see edits in imported helpers."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def cache_folder() -> str | None:
+    """Give the writable folder that compiled kernels are kept in, or None where there is none."""
+    home = os.environ.get("EQUIPOISE_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "equipoise"
+    )
+    folder = Path(home) / _sources_key()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        warnings.warn(
+            f"equipoise compiles its kernels anew in each process: {folder} is not writable "
+            f"({error.strerror}). Set EQUIPOISE_CACHE to a writable folder.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return None
+    return str(folder)
+
+
+def _compile(function, **options):
+    """Decorate with ``numba.njit``, the disk cache in our own folder."""
+    folder = cache_folder()
+    if folder is None:
+        return numba.njit(nogil=True, error_model="numpy", **options)(function)
+    # the locator reads CACHE_DIR when the decorator runs; the user's own setting comes back after
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, folder
+    try:
+        return numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+def inline(function):
+    """Compile a helper that kernels call; LLVM inlines it into them."""
+    return numba.njit(nogil=True, error_model="numpy", inline="never")(function)
+
+
+_forked = False
+
+
+def _after_fork():
+    global _forked
+    _forked = True
+
+
+# GNU OpenMP aborts a forked child that enters a parallel region, even if the parent never did
+os.register_at_fork(after_in_child=_after_fork)
+
+
+@cache
+def _threadsafe_layer() -> bool:
+    """Tell whether Numba's threading layer may be entered from several threads at once."""
+    from importlib.util import find_spec
+
+    wanted = numba.config.THREADING_LAYER
+    if wanted in ("workqueue",):
+        return False
+    for layer in ("omppool", "tbbpool"):
+        if find_spec(f"numba.np.ufunc.{layer}") is not None:
+            return True
+    return False
+
+
+def threads() -> int:
+    """Count the threads a kernel may use now: torch's setting within Numba's, 1 after a fork."""
+    if _forked:
+        return 1
+    n = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    if n > 1 and not _threadsafe_layer() and threading.current_thread() is not _main():
+        return 1
+    return n
+
+
+def _main():
+    return threading.main_thread()
+
+
+_announced = False
+_local = threading.local()
+
+
+class Kernel:
+    """A function with ``prange`` loops, compiled in parallel and serial form on first use.
+
+    Blocks are fixed and merged in a fixed order, so both forms give the same bits.
+    """
+
+    def __init__(self, function):
+        self.name = function.__name__
+        self.__doc__ = function.__doc__
+        self.function = function
+        self._serial = None
+        self._parallel = None
+
+    def serial(self):
+        """Give the form that runs on the calling thread alone."""
+        if self._serial is None:
+            _announce()
+            self._serial = _compile(self.function)
+        return self._serial
+
+    def parallel(self):
+        """Give the form whose ``prange`` loops run on the pool."""
+        if self._parallel is None:
+            _announce()
+            self._parallel = _compile(self.function, parallel=True)
+        return self._parallel
+
+    def __call__(self, work: int, *args):
+        """Run on ``args``; ``work`` is the number of bytes touched and decides on threads."""
+        n = threads() if work >= SERIAL_BYTES else 1
+        if n == 1:
+            return self.serial()(*args)
+        if getattr(_local, "threads", None) != n:
+            numba.set_num_threads(n)
+            _local.threads = n
+        return self.parallel()(*args)
+
+
+def _announce():
+    global _announced
+    if not _announced:
+        _announced = True
+        log.info(
+            "equipoise loads its CPU kernels (cache: %s); the first use on a machine compiles "
+            "them, `equipoise warmup` does so ahead of time",
+            cache_folder(),
+        )
