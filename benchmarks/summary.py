@@ -6,6 +6,9 @@ from typing import Any
 
 from benchmarks.model import Benchmark, Entry, Result
 
+# a smaller tensor is bound by the calls, and its multiple of the limit means nothing
+LIMITED = 2**20
+
 Where = Callable[[dict[str, Any]], bool]
 
 
@@ -72,8 +75,11 @@ def worst_ratio(peer: str, where: Where) -> Callable[[list[Result]], tuple[float
     """Build a target's value: the lowest ratio over some points where the peer is accurate."""
 
     def value(results):
-        fair = [r for r in results if where(r.tags) and peer in r.entries]
-        return worst((ratio(r, peer), r.point) for r in fair if r.entries[peer].accurate)
+        chosen = [r for r in results if where(r.tags) and peer in r.entries]
+        fair = [r for r in chosen if r.entries[peer].accurate]
+        low, point = worst((ratio(r, peer), r.point) for r in fair)
+        excused = len(chosen) - len(fair)
+        return low, point + (f" ({excused} excused: peer inaccurate)" if excused else "")
 
     return value
 
@@ -173,7 +179,7 @@ def _point_row(result: Result, peer: str, single, second) -> dict[str, Any]:
         "p10": ratio(result, peer, "p10"),
         "one thread": ratio(single[result.point], peer) if result.point in single else nan,
         "default malloc": ratio(second[result.point], peer) if result.point in second else nan,
-        "limit": over_limit(result, theirs.against),
+        "limit": over_limit(result, theirs.against) if result.bytes >= LIMITED else nan,
         "our error": ours.error,
         "peer error": theirs.error,
         "accurate": theirs.accurate,
