@@ -12,22 +12,20 @@ MALLOC = {
     "tuned": {"MALLOC_MMAP_THRESHOLD_": str(2**32), "MALLOC_TRIM_THRESHOLD_": str(2**36)},
     "default": {},
 }
-# spinning at barriers costs milliseconds a region as soon as anything else runs
-WAIT = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+# spinning at barriers costs milliseconds a region as soon as anything else runs; sleeping costs
+# a wake-up a region, which only tiny tensors notice
+WAIT = {"passive": {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}, "default": {}}
 # the compile workers' processes would run beside the clock
 COMPILER = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
 PACKAGES = ("equipoise", "torch", "numpy", "numba", "scikit-learn")
 BUSY = 0.25
 
 
-def child_environment(malloc: str) -> dict[str, str]:
+def child_environment(malloc: str, wait: str) -> dict[str, str]:
     """Give the environment a child runs in: the same settings for all contenders."""
-    kept = {
-        k: v
-        for k, v in os.environ.items()
-        if not k.startswith(("MALLOC_", "GOMP_", "GLIBC_TUNABLES"))
-    }
-    return {**kept, **WAIT, **COMPILER, **MALLOC[malloc]}
+    ours = ("MALLOC_", "GLIBC_TUNABLES", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    return {**kept, **WAIT[wait], **COMPILER, **MALLOC[malloc]}
 
 
 def warm_heap(malloc: str, blocks: int = 4, megabytes: int = 256) -> None:
@@ -39,7 +37,7 @@ def warm_heap(malloc: str, blocks: int = 4, megabytes: int = 256) -> None:
         del held
 
 
-def describe() -> dict[str, str]:
+def describe(wait: str = "passive") -> dict[str, str]:
     """Describe the machine and the software, for the record."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
@@ -51,7 +49,7 @@ def describe() -> dict[str, str]:
         "huge pages": huge_pages(),
         "versions": versions(),
         "commit": commit(),
-        "settings": "GNU OpenMP wait policy passive; gc off while timing",
+        "settings": f"OpenMP wait policy {wait}; Python's gc off while timing",
     }
 
 

@@ -14,7 +14,8 @@ class Point:
     """One thing to time: a name to select it by, tags to group it by, and its memory traffic.
 
     ``bytes`` is the size of one tensor, ``sweeps`` how often the best known algorithm must read
-    or write a tensor of that size; ``compiled`` asks for the compiled contenders too.
+    or write a tensor of that size; ``compiled`` asks for the compiled contenders too, and
+    ``both_mallocs`` for a second look under the other malloc setting.
     """
 
     name: str
@@ -22,6 +23,7 @@ class Point:
     bytes: int
     sweeps: float
     compiled: bool = False
+    both_mallocs: bool = True
 
 
 class Built(NamedTuple):

@@ -18,8 +18,6 @@ NAMES = {
     "moments": "one pass of Moments.of against one bare read of the same matrix",
     "batch_norm": "BatchNorm against torch, eager and compiled, in both layouts",
 }
-# below this the second malloc setting makes no difference worth its time
-DEFAULT_MALLOC_BYTES = 4 * 2**20
 
 
 class Usage(Exception):
@@ -33,6 +31,12 @@ def parser(name: str) -> argparse.ArgumentParser:
     p.add_argument("--points", metavar="PATTERN", help="only points whose name matches this regex")
     p.add_argument("--list", action="store_true", help="name the points and stop")
     p.add_argument("--malloc", choices=("both", "tuned", "default"), default="both")
+    p.add_argument(
+        "--wait",
+        choices=tuple(environment.WAIT),
+        default="passive",
+        help="how OpenMP threads wait: asleep (steadier on a shared machine) or as they are set",
+    )
     p.add_argument("--threads", type=int, metavar="N", help="the most threads (all cores)")
     p.add_argument(
         "--compile",
@@ -83,7 +87,7 @@ def _main(name: str, args: argparse.Namespace) -> int:
         "benchmark": name,
         "quick": args.quick,
         "selection": args.points or "",
-        "machine": environment.describe(),
+        "machine": environment.describe(args.wait),
         "load": {"average": average, "busy": busy, "warning": warning or ""},
         "runs": runs,
     }
@@ -128,16 +132,17 @@ def _run_all(name: str, args, points) -> tuple[dict[str, dict], int]:
 
 
 def _request(name: str, args, points, malloc: str) -> dict:
-    """Say what a child has to do; beside the tuned run the default one only runs big tensors."""
+    """Say what a child has to do; beside the tuned run the default one is shorter."""
     threads = args.threads or environment.cores()
     second = args.malloc == "both" and malloc == "default"
-    chosen = [p.name for p in points if not second or p.bytes >= DEFAULT_MALLOC_BYTES]
+    chosen = [p.name for p in points if not second or p.both_mallocs]
     plan = Plan(min_rounds=7, min_seconds=0.05, max_seconds=0.5, floor=3) if args.quick else Plan()
     return {
         "name": name,
         "points": chosen,
         "quick": args.quick,
         "malloc": malloc,
+        "wait": args.wait,
         "threads": [threads] if second or threads == 1 else [threads, 1],
         "compile": args.compile and not second,
         "plan": asdict(plan),
@@ -154,7 +159,7 @@ def _child(request: dict) -> tuple[int, dict | None]:
             "benchmarks.child",
             json.dumps({**request, "out": str(out)}),
         ]
-        env = environment.child_environment(request["malloc"])
+        env = environment.child_environment(request["malloc"], request["wait"])
         process = subprocess.Popen(command, cwd=ROOT, env=env)
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:

@@ -78,8 +78,11 @@ def worst_ratio(peer: str, where: Where) -> Callable[[list[Result]], tuple[float
         chosen = [r for r in results if where(r.tags) and peer in r.entries]
         fair = [r for r in chosen if r.entries[peer].accurate]
         low, point = worst((ratio(r, peer), r.point) for r in fair)
-        excused = len(chosen) - len(fair)
-        return low, point + (f" ({excused} excused: peer inaccurate)" if excused else "")
+        excused = [ratio(r, peer) for r in chosen if not r.entries[peer].accurate]
+        if excused:
+            point += f" ({len(excused)} inaccurate points of the peer excused, lowest "
+            point += f"{min(excused):.2f})"
+        return low, point
 
     return value
 

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 class Plan:
     """How long to time: ``min_rounds`` and ``min_seconds`` for each, unless ``max_seconds`` are up.
 
-    ``floor`` rounds are run in any case; a sample repeats its call until it lasts
-    ``sample_seconds``.
+    ``floor`` rounds are run all the same, and two if they take more than ``hard_seconds``; a
+    sample repeats its call until it lasts ``sample_seconds``.
     """
 
     min_rounds: int = 15
     min_seconds: float = 0.3
     max_seconds: float = 1.5
+    hard_seconds: float = 6.0
     floor: int = 7
     sample_seconds: float = 3e-4
 
@@ -70,8 +71,7 @@ def _sample(call, inner: int, clock: Callable[[], float]) -> tuple[float, float]
 
 
 def _inner(call, plan: Plan, clock: Callable[[], float]) -> int:
-    """Count the calls that make a sample long enough for the clock, by the second call's time."""
-    call()
+    """Count the calls that make a sample long enough for the clock; this one also warms up."""
     seconds, _ = _sample(call, 1, clock)
     return max(1, math.ceil(plan.sample_seconds / max(seconds, 1e-7)))
 
@@ -105,7 +105,9 @@ def interleave(
 
 
 def _may(samples: Samples, plan: Plan) -> bool:
-    return len(samples.seconds) < plan.floor or samples.spent < plan.max_seconds
+    rounds, spent = len(samples.seconds), samples.spent
+    short = rounds < plan.floor and spent < plan.hard_seconds
+    return rounds < 2 or short or spent < plan.max_seconds
 
 
 def _wants(samples: Samples, plan: Plan) -> bool:

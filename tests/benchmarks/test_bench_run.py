@@ -80,8 +80,8 @@ def test_both_malloc_settings_run_and_everything_is_written(fake, tmp_path, caps
     assert not (tmp_path / "benchmarks" / "RESULTS.md").exists()
 
 
-def test_the_second_setting_skips_small_tensors(fake):
-    small = fakes.Point("tiny", {"op": "fwd"}, 64, 2)
+def test_the_second_setting_runs_the_points_that_ask_for_it(fake):
+    small = fakes.Point("tiny", {"op": "fwd"}, 64, 2, both_mallocs=False)
     fake["benchmark"] = fakes.benchmark(fakes.ours(), fakes.peer(), points=[small, POINTS[1]])
     assert run.main("fake", []) == 0
     assert [r["points"] for r in fake["seen"]] == [["tiny", "large b"], ["large b"]]
@@ -119,11 +119,12 @@ def test_an_interrupted_run_shows_what_it_has(fake, capsys):
 def test_contenders_share_their_settings(monkeypatch):
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "7")
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    default = environment.child_environment("default")
-    tuned = environment.child_environment("tuned")
+    default = environment.child_environment("default", "passive")
+    tuned = environment.child_environment("tuned", "passive")
     assert "MALLOC_TRIM_THRESHOLD_" not in default
     assert "GOMP_SPINCOUNT" not in default
     assert default["OMP_WAIT_POLICY"] == tuned["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert "OMP_WAIT_POLICY" not in environment.child_environment("tuned", "default")
     assert set(tuned) - set(default) == set(environment.MALLOC["tuned"])
     assert os.environ["PATH"] == default["PATH"]
 

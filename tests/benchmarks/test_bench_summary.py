@@ -104,7 +104,7 @@ def test_targets():
 def test_never_slower_excuses_points_where_the_peer_is_inaccurate():
     excused = fakes.result("slow", (2.0, 2.0), (1.0, 1.0), accurate=False)
     low, point = worst_ratio("peer", everything)([TWO[0], excused])
-    assert (low, point) == (4.0, "fast (1 excused: peer inaccurate)")
+    assert (low, point) == (4.0, "fast (1 inaccurate points of the peer excused, lowest 0.50)")
 
 
 def test_the_limit_target_looks_at_large_tensors_only():
