@@ -1,0 +1,22 @@
+"""Fixtures of the layers' tests: which kernels run, and how many threads."""
+
+import pytest
+import torch
+from _subject import IS_TORCH
+
+
+@pytest.fixture(autouse=True)
+def _same_threads():
+    """Give every test the process's number of threads, whatever the one before set."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(params=["auto"] if IS_TORCH else ["auto", "cpu"])
+def backend(request, monkeypatch):
+    """Run once as users do (small tensors go to aten), once with our kernels forced."""
+    monkeypatch.delenv("EQUIPOISE_BACKEND", raising=False)
+    if request.param != "auto":
+        monkeypatch.setenv("EQUIPOISE_BACKEND", request.param)
+    return request.param
