@@ -1,0 +1,80 @@
+"""Torch's own samples for its batch norms (``module_db``), run through our classes."""
+
+import copy
+
+import pytest
+import torch
+from _cases import normal
+from _subject import nn
+from tolerances import FLOAT64, RUNNING, assert_near
+
+common = pytest.importorskip("torch.testing._internal.common_modules")
+NAMES = [f"{lazy}BatchNorm{d}d" for lazy in ("", "Lazy") for d in (1, 2, 3)]
+pytestmark = pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
+
+
+def info_of(name):
+    """Give torch's entry for a class; the lazy ones share the samples of the ready ones."""
+    wanted = getattr(torch.nn, name.removeprefix("Lazy"))
+    return next(info for info in common.module_db if info.module_cls is wanted)
+
+
+def samples(name, training):
+    info = info_of(name)
+    torch.manual_seed(0)
+    return info.module_inputs_func(
+        info, device="cpu", dtype=torch.float64, requires_grad=True, training=training
+    )
+
+
+def build(namespace, name, sample, training):
+    args, options = sample.constructor_input.args, dict(sample.constructor_input.kwargs)
+    if name.startswith("Lazy"):
+        args = args[1:]
+    layer = getattr(namespace, name)(*args, dtype=torch.float64, **options)
+    return layer.train(training)
+
+
+def outcome(layer, x):
+    """Give output, gradients and state after one step."""
+    leaf = x.detach().clone().requires_grad_()
+    y = layer(leaf)
+    y.backward(normal(y.shape, y.dtype, seed=3))
+    gradients = {name: parameter.grad for name, parameter in layer.named_parameters()}
+    return {"output": y, "input": leaf.grad} | gradients | layer.state_dict(prefix="state ")
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_samples(name, training, backend):
+    for sample in samples(name, training):
+        ours, theirs = (build(space, name, sample, training) for space in (nn, torch.nn))
+        args = [copy.deepcopy(x.detach()) for x in sample.forward_input.args]
+        actual, expected = outcome(ours, *args), outcome(theirs, *args)
+        assert actual.keys() == expected.keys(), sample.desc
+        for key, value in expected.items():
+            tolerance = RUNNING[torch.float64] if key.startswith("state") else FLOAT64
+            assert_near(actual[key], value, tolerance, f"{sample.desc} {key}", scale=10.0)
+
+
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_error_samples(name, backend):
+    info = info_of(name)
+    for sample in info.module_error_inputs_func(
+        info, device="cpu", dtype=torch.float64, requires_grad=False, training=True
+    ):
+        layer = build(nn, name, sample.module_error_input, True)
+        with pytest.raises(sample.error_type, match=sample.error_regex):
+            layer(*sample.module_error_input.forward_input.args)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", NAMES[:3])
+def test_gradgrad_on_samples(name, training, backend):
+    for sample in samples(name, training):
+        layer = build(nn, name, sample, training)
+        (x,) = sample.forward_input.args
+        if x.numel() == 0 or x.numel() > 80:
+            continue
+        assert torch.autograd.gradcheck(layer, (x,)), sample.desc
+        assert torch.autograd.gradgradcheck(layer, (x,)), sample.desc
