@@ -1,10 +1,20 @@
 """Write a benchmark's section of RESULTS.md, between markers, from a report."""
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.model import Benchmark
 from benchmarks.summary import group_rows, peers, point_rows, target_rows
 from benchmarks.table import load_line, milliseconds, results_of, small, times
+
+RATIOS = {
+    "p10": "p10",
+    "one thread": "1 thread",
+    "default malloc": "default malloc",
+    "eager": "against ours eager",
+    "limit": "ours/limit",
+}
 
 
 def markers(name: str) -> tuple[str, str]:
@@ -76,20 +86,20 @@ def _groups(rows: list[dict]) -> str:
 
 
 def _points(rows: list[dict]) -> str:
-    header = ["point", "ours ms", "peer ms", "ratio", "p10", "1 thread", "default malloc"]
-    header += ["ours/limit", "our error", "peer error"]
-    body = [_point(row) for row in rows]
+    names = {k: v for k, v in RATIOS.items() if any(not math.isnan(row[k]) for row in rows)}
+    header = ["point", "ours ms", "peer ms", "ratio", *names.values(), "our error", "peer error"]
+    body = [_point(row, names) for row in rows]
     failed = "\n".join(f"- {r['point']}: {r['failed']}" for r in rows if r["failed"])
     return _grid(header, body) + (f"\n\n{failed}" if failed else "")
 
 
-def _point(row: dict) -> list[str]:
+def _point(row: dict, names: Iterable[str]) -> list[str]:
     return [
         row["point"],
         milliseconds(row["ours"]),
         milliseconds(row["peer"]),
         times(row["median"]) + ("" if row["accurate"] or row["failed"] else "†"),
-        *(times(row[k]) for k in ("p10", "one thread", "default malloc", "limit")),
+        *(times(row[k]) for k in names),
         small(row["our error"]),
         small(row["peer error"]),
     ]

@@ -170,6 +170,12 @@ def point_rows(
     return rows
 
 
+def _eager(result: Result, theirs: Entry) -> float:
+    """Divide a compiled peer's time by ours uncompiled, which is reported apart."""
+    apart = theirs.against != "ours" and "ours" in result.entries
+    return theirs.median / result.entries["ours"].median if apart else float("nan")
+
+
 def _point_row(result: Result, peer: str, single, second) -> dict[str, Any]:
     theirs = result.entries[peer]
     ours = result.entries.get(theirs.against, Entry("ours", "", failed="absent"))
@@ -183,6 +189,7 @@ def _point_row(result: Result, peer: str, single, second) -> dict[str, Any]:
         "one thread": ratio(single[result.point], peer) if result.point in single else nan,
         "default malloc": ratio(second[result.point], peer) if result.point in second else nan,
         "limit": over_limit(result, theirs.against) if result.bytes >= LIMITED else nan,
+        "eager": _eager(result, theirs),
         "our error": ours.error,
         "peer error": theirs.error,
         "accurate": theirs.accurate,

@@ -12,6 +12,14 @@ from benchmarks.summary import group_rows, peers, point_rows, target_rows
 WIDTH = (80, 120)
 # a narrower terminal shows no errors, so that a point's name stays on its line
 ERRORS_FROM = 106
+# the optional columns of a point's row; one with no number in it is left out
+RATIOS = {
+    "p10": "p10",
+    "one thread": "1 thr",
+    "default malloc": "malloc",
+    "eager": "ours eager",
+    "limit": "/limit",
+}
 
 
 def results_of(report: dict) -> tuple[list[Result], list[Result]]:
@@ -70,17 +78,18 @@ def _table(title: str, first: str, *numbers: str) -> Table:
 
 def _points(peer: str, rows: list[dict], errors: bool) -> Table:
     title = f"against {peer} (above 1 we are faster; † inaccurate peer)"
-    columns = ("ours ms", "peer ms", "ratio", "p10", "1 thr", "malloc", "/limit")
+    names = {k: v for k, v in RATIOS.items() if any(not math.isnan(row[k]) for row in rows)}
+    columns = ("ours ms", "peer ms", "ratio", *names.values())
     table = _table(title, "point", *columns, *(("our err", "err") if errors else ()))
     for row in rows:
-        ratio = times(row["median"]) + ("" if row["accurate"] else "†")
+        ratio = times(row["median"]) + ("" if row["accurate"] or row["failed"] else "†")
         style = "bold red" if row["median"] < 0.95 else None
         table.add_row(
             escape(row["point"]),
             milliseconds(row["ours"]),
             milliseconds(row["peer"]),
             ratio,
-            *(times(row[k]) for k in ("p10", "one thread", "default malloc", "limit")),
+            *(times(row[k]) for k in names),
             *((small(row["our error"]), small(row["peer error"])) if errors else ()),
             style=style,
         )

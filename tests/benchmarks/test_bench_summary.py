@@ -52,6 +52,8 @@ def test_compiled_peers_are_divided_by_ours_compiled():
     assert ratio(result, "torch compiled") == 0.5
     (row,) = point_rows([result], "torch compiled")
     assert row["ours"] == 4.0
+    # ours eager is reported apart: 2 seconds over 1
+    assert row["eager"] == 2.0
 
 
 @pytest.mark.parametrize("module", [summary, timing])
