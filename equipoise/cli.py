@@ -1,0 +1,145 @@
+"""The command line: parse, call, print, exit code; no logic."""
+
+import json
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from equipoise.errors import UsageError
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Normalization for neural networks and the statistics around it.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import equipoise
+
+        print(equipoise.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def study(
+    norms: Annotated[
+        list[str] | None,
+        typer.Option(help="Norms, comma-separated: none, batch, torch_batch, ..."),
+    ] = None,
+    lr: Annotated[list[str] | None, typer.Option(help="Learning rates, comma-separated.")] = None,
+    seeds: Annotated[int | None, typer.Option(help="How many seeds.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training data.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.py:make_model", help="make_model(norm) returns the network."),
+    ] = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            metavar="digits|FILE.py:make_data",
+            help="make_data() returns X_train, y_train, X_test, y_test.",
+        ),
+    ] = "digits",
+    out: Annotated[str, typer.Option(help="Folder for report.html and study.json.")] = (
+        "reports/study"
+    ),
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer rates, seeds and epochs.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print study.json on stdout.")] = False,
+    seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    threads: Annotated[
+        int, typer.Option(help="Threads of torch; 1 gives the same numbers everywhere.")
+    ] = 1,
+    debug: Debug = False,
+) -> None:
+    """Train one network with each norm, over learning rates and seeds, and compare."""
+    from equipoise.study import command
+
+    result = command.run(
+        out, make_model=model, data=data, norms=norms, lrs=lr, seeds=seeds, epochs=epochs,
+        quick=quick, seed=seed, threads=threads,
+    )  # fmt: skip
+    if as_json:
+        print(result.study.to_json())
+    else:
+        command.show(result)
+    raise typer.Exit(INTERRUPTED if result.study.partial else 0)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def bench(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="One benchmark; all without.")] = None,
+) -> None:
+    """Run the benchmarks of a source checkout; what follows NAME is passed on."""
+    from equipoise import environment
+
+    raise typer.Exit(environment.benchmarks().main(name, context.args))
+
+
+@app.command()
+def warmup(debug: Debug = False) -> None:
+    """Compile the kernels now, so that no first call has to wait."""
+    from equipoise.ops import warmup as kernels
+
+    seconds = kernels.warmup(lambda kernel, took: print(f"{kernel}: {took:.1f} s", file=sys.stderr))
+    print(f"all kernels are ready after {seconds:.1f} s")
+
+
+@app.command()
+def env(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Print versions, threads and folders: what a bug report should hold."""
+    from equipoise import environment
+
+    facts = environment.describe()
+    print(json.dumps(facts) if as_json else "\n".join(f"{k}: {v}" for k, v in facts.items()))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and turn errors into a line on stderr and an exit code."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        return app(words, prog_name="equipoise", standalone_mode=False) or 0
+    except UsageError as error:
+        return _fail(error, words, 2)
+    except (KeyboardInterrupt, typer.Abort):
+        print("equipoise: interrupted; nothing was written", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader has left: what is still buffered must not raise again at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        # typer's own errors about the command line; their class is click's or typer's by version
+        told = getattr(error, "format_message", None)
+        if told is not None:
+            return _fail(error, words, 2, f"{told()} (--help lists the options)")
+        return _fail(error, words, 1, f"{type(error).__name__}: {error} (--debug shows where)")
+
+
+def _fail(error: Exception, words: list[str], code: int, message: str | None = None) -> int:
+    if "--debug" in words:
+        raise error
+    print(f"equipoise: {' '.join((message or str(error)).split())}", file=sys.stderr)
+    return code
