@@ -86,6 +86,17 @@ def test_a_broken_layer_is_found(broken, found_in):
     assert entry.error_in in found_in
 
 
+def test_no_gradient_arrives_where_the_sign_of_a_relu_is_open():
+    shape = (8, 64, 16, 16)
+    right = batch_norm.oracle(shape, "bf16", "relu")
+    layer = batch_norm.torch_layer(4, batch_norm.data(shape, "bf16", False)).double()
+    before = layer(batch_norm.data(shape, "bf16", False)["input"].double())
+    near = before.abs() < batch_norm.NEAR_ZERO["bf16"]
+    assert near.any()
+    assert not right["upstream"][near].any()
+    assert (right["upstream"][~near] != 0).float().mean() > 0.99
+
+
 @pytest.mark.parametrize("dtype", ["f32", "bf16"])
 def test_a_slightly_wrong_layer_is_found(dtype):
     class Off(Right):
