@@ -8,6 +8,9 @@ import torch
 from benchmarks.model import Benchmark, Built, Case, Contender, Entry, Point, Result, WrongKernel
 from benchmarks.timing import Plan, Samples, copy_seconds_per_byte, interleave, percentile
 
+# bandwidth drifts with what else the machine does, so it is measured all along
+COPY_EVERY = 10
+
 
 @contextmanager
 def thread_count(n: int):
@@ -36,34 +39,36 @@ def run(
         With the results so far as its ``results``.
     """
     plan = plan or Plan()
-    copies = {n: _copy_times(benchmark, n) for n in threads}
+    copies: dict[int, list[float]] = {n: [] for n in threads}
+    _copy(benchmark, copies)
     results: list[Result] = []
     try:
         for number, point in enumerate(points, 1):
             found = _run_point(benchmark, point, threads, compiled, plan)
             results += found
             say(f"{number}/{len(points)} {_line(found[0])}")
+            if number % COPY_EVERY == 0:
+                _copy(benchmark, copies)
     except (WrongKernel, KeyboardInterrupt) as stop:
         stop.results = results  # type: ignore[union-attr]
         raise
     finally:
-        for n in threads:
-            copies[n] += _copy_times(benchmark, n)
+        _copy(benchmark, copies)
         if benchmark.copy_limit:
             _set_copy_limits(results, copies)
     return results
 
 
-def _copy_times(benchmark: Benchmark, n: int) -> list[float]:
-    if not benchmark.copy_limit:
-        return []
-    with thread_count(n):
-        return copy_seconds_per_byte()
+def _copy(benchmark: Benchmark, copies: dict[int, list[float]]) -> None:
+    for n in copies if benchmark.copy_limit else ():
+        with thread_count(n):
+            copies[n] += copy_seconds_per_byte()
 
 
 def _set_copy_limits(results: Sequence[Result], copies: dict[int, list[float]]) -> None:
     for result in results:
-        per_byte = percentile(copies[result.threads], 0.5)
+        # the fast copies: a copy slowed down by other work is no limit of the machine
+        per_byte = percentile(copies[result.threads], 0.1)
         result.limit = per_byte * result.bytes * result.sweeps
         result.extras["copy GB/s"] = 1e-9 / per_byte
 

@@ -1,9 +1,12 @@
 """The harness checks before it times, and refuses a wrong kernel of ours."""
 
+from dataclasses import replace
+
 import bench_fakes as fakes
 import pytest
 import torch
 
+from benchmarks import harness
 from benchmarks.harness import judge, run, thread_count
 from benchmarks.model import Contender, Entry, Result, WrongKernel
 from benchmarks.timing import Plan
@@ -123,3 +126,13 @@ def test_results_survive_json():
     (result,) = go(fakes.benchmark(fakes.ours(), fakes.peer(), points=[fakes.point("a", k=[1])]))
     result.limit = 1.0
     assert Result.from_json(result.to_json()) == result
+
+
+def test_the_copy_limit_takes_the_fast_copies_at_its_own_thread_count(monkeypatch):
+    speeds = {2: [1.0, 9.0], 1: [2.0, 9.0]}
+    monkeypatch.setattr(harness, "copy_seconds_per_byte", lambda: speeds[torch.get_num_threads()])
+    monkeypatch.setattr(harness, "percentile", lambda values, share: min(values))
+    copying = replace(fakes.benchmark(fakes.ours()), copy_limit=True)
+    two, one = go(copying, (2, 1))
+    assert two.limit == 2 * 4 * 2**20 * 1.0
+    assert one.limit == 2 * 4 * 2**20 * 2.0
