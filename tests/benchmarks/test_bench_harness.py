@@ -31,11 +31,9 @@ def test_refuses_a_wrong_kernel_of_ours_and_names_the_point(wrong):
     points = [fakes.point("good"), fakes.point("bad")]
     contender = fakes.ours()
     broken = fakes.ours(wrong)
-    benchmark = fakes.benchmark(points=points)
-    object.__setattr__(
-        benchmark,
-        "case",
-        lambda p, compiled: fakes.FakeCase(broken if p.name == "bad" else contender),
+    benchmark = replace(
+        fakes.benchmark(points=points),
+        case=lambda p, compiled: fakes.FakeCase(broken if p.name == "bad" else contender),
     )
     with pytest.raises(WrongKernel, match="bad: ours is not timed, error of answer") as caught:
         go(benchmark)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 
 import bench_fakes as fakes
 import pytest
@@ -109,8 +110,8 @@ def test_an_interrupted_run_shows_what_it_has(fake, capsys):
     def contenders(name):
         return [fakes.ours()] if name == "small a" else [fakes.peer(build=interrupt)]
 
-    object.__setattr__(
-        fake["benchmark"], "case", lambda p, compiled: fakes.FakeCase(*contenders(p.name))
+    fake["benchmark"] = replace(
+        fake["benchmark"], case=lambda p, compiled: fakes.FakeCase(*contenders(p.name))
     )
     assert run.main("fake", ["--write"]) == 130
     assert "interrupted" in capsys.readouterr().err
