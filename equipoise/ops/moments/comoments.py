@@ -1,0 +1,77 @@
+"""Cross products of columns: chunks that are centred first, then multiplied by BLAS, then merged.
+
+A state is (count, mean (p,), m2 (p, p)) in float64.  The same lines serve NumPy and torch.
+"""
+
+from functools import reduce
+
+import numpy as np
+import torch
+
+from equipoise.ops.moments import inputs
+
+# values in a chunk: a megabyte of float64, and at least the rows that keep BLAS busy
+CHUNK = 1 << 17
+ROWS = 256
+
+
+def empty(columns: int):
+    """Give the state of no row: merged with any other it gives that other."""
+    return 0.0, np.full(columns, np.nan), np.zeros((columns, columns))
+
+
+def summarize(x, y=None, weights=None):
+    """Give the state of the rows of [x y], each (n, columns)."""
+    columns = x.shape[1] + (0 if y is None else y.shape[1])
+    step = max(ROWS, CHUNK // max(columns, 1))
+    parts = (
+        _chunk(*(v if v is None else v[i : i + step] for v in (x, y, weights)))
+        # no row is a chunk too
+        for i in range(0, max(len(x), 1), step)
+    )
+    return reduce(merge, parts)
+
+
+def _chunk(x, y, weights):
+    """Give the state of a few rows."""
+    z = _side_by_side(x, y)
+    if weights is not None:
+        z, weights = z[weights > 0], weights[weights > 0]
+    if len(z) == 0:
+        return 0.0, z.sum(0) * np.nan, z.T @ z
+    if weights is None:
+        return float(len(z)), *_centred(z, float(len(z)))
+    return float(weights.sum()), *_centred(z, float(weights.sum()), weights[:, None])
+
+
+def _centred(z, count, weights=None):
+    """Give (mean, m2): the mean of shifted values is exact enough to leave nothing to subtract."""
+    shift = z[0]
+    with np.errstate(invalid="ignore", over="ignore"):
+        d = z - shift
+        left = (d if weights is None else d * weights).sum(0) / count
+        d = d - left
+        d = d if weights is None else d * weights**0.5
+        return shift + left, d.T @ d
+
+
+def _side_by_side(x, y):
+    """Give [x y] in float64."""
+    if isinstance(x, torch.Tensor):
+        return torch.cat([x.double()] if y is None else [x.double(), y.double()], 1)
+    parts = [inputs.widen(v, np.float64) for v in (x, y) if v is not None]
+    return parts[0] if y is None else np.concatenate(parts, 1)
+
+
+def merge(a, b):
+    """Merge two states of the same columns: Chan's formula, matrix form."""
+    if b[0] == 0:
+        return a
+    if a[0] == 0:
+        return b
+    count = a[0] + b[0]
+    share = b[0] / count
+    with np.errstate(invalid="ignore", over="ignore"):
+        delta = b[1] - a[1]
+        between = delta[:, None] * delta * (a[0] * share)
+        return count, a[1] + delta * share, a[2] + b[2] + between

@@ -1,0 +1,360 @@
+"""Moments on the CPU: one sweep, fixed blocks, merged in a fixed order.
+
+A block is walked as long rows of ``lanes``: ``copies`` matrix rows laid end to end, so that the
+vectors are long whatever the number of columns.  Each lane keeps its own sums (float64) in one
+array that stays in the first-level cache; a block ends by adding up the lanes of each column.
+"""
+
+import numpy as np
+from numba import prange
+
+from equipoise.ops.jit import Kernel, inline, window
+from equipoise.ops.moments.formula import from_shifted, is_far, merge
+
+# rows of a state, and of whatever is saved or sent
+COUNT, MEAN, M2, MIN, MAX, NANS = range(6)
+FIELDS = 6
+
+MAX_LANES = 1024
+# constants between the sums of a lane let LLVM see that they never overlap; 16 more than a
+# power of two, so that they do not compete for the same cache sets
+PITCH = MAX_LANES + 16
+TOTAL, SQUARES, LOW, HIGH, MISSING = PITCH, 2 * PITCH, 3 * PITCH, 4 * PITCH, 5 * PITCH
+
+# rows that the first shift is the mean of
+SAMPLES = 32
+# a shift of few digits leaves squares of few digits, whose sums are rounded by ties: always down,
+# 16 ulp in a float32 column.  A factor of many digits, near 1, makes roundings fall either way.
+UNEVEN = 0.9999987065432109
+# sweeps after which a shift is as close to the mean as float64 can tell
+PASSES = 4
+
+
+@inline
+def _add_four(a, b, c, d, sums):
+    """Add four rows to the sums of their lanes; a NaN spoils its lane's total."""
+    for j in range(a.shape[0]):
+        shift, low, high = sums[j], sums[j + LOW], sums[j + HIGH]
+        va, vb, vc, vd = np.float64(a[j]), np.float64(b[j]), np.float64(c[j]), np.float64(d[j])
+        da, db, dc, dd = va - shift, vb - shift, vc - shift, vd - shift
+        sums[j + TOTAL] += (da + db) + (dc + dd)
+        sums[j + SQUARES] += (da * da + db * db) + (dc * dc + dd * dd)
+        low = va if va < low else low
+        high = va if va > high else high
+        low = vb if vb < low else low
+        high = vb if vb > high else high
+        low = vc if vc < low else low
+        high = vc if vc > high else high
+        low = vd if vd < low else low
+        high = vd if vd > high else high
+        sums[j + LOW] = low
+        sums[j + HIGH] = high
+
+
+@inline
+def _add_four_omit(a, b, c, d, sums):
+    """Add four rows, NaNs left out and counted; same bits as ``_add_four`` where there are none."""
+    for j in range(a.shape[0]):
+        shift, low, high = sums[j], sums[j + LOW], sums[j + HIGH]
+        va, vb, vc, vd = np.float64(a[j]), np.float64(b[j]), np.float64(c[j]), np.float64(d[j])
+        da = va - shift if va == va else 0.0
+        db = vb - shift if vb == vb else 0.0
+        dc = vc - shift if vc == vc else 0.0
+        dd = vd - shift if vd == vd else 0.0
+        sums[j + TOTAL] += (da + db) + (dc + dd)
+        sums[j + SQUARES] += (da * da + db * db) + (dc * dc + dd * dd)
+        na = 0.0 if va == va else 1.0
+        nb = 0.0 if vb == vb else 1.0
+        nc = 0.0 if vc == vc else 1.0
+        nd = 0.0 if vd == vd else 1.0
+        sums[j + MISSING] += (na + nb) + (nc + nd)
+        low = va if va < low else low
+        high = va if va > high else high
+        low = vb if vb < low else low
+        high = vb if vb > high else high
+        low = vc if vc < low else low
+        high = vc if vc > high else high
+        low = vd if vd < low else low
+        high = vd if vd > high else high
+        sums[j + LOW] = low
+        sums[j + HIGH] = high
+
+
+@inline
+def _add_one(a, sums):
+    """Add one row, NaNs left out and counted."""
+    for j in range(a.shape[0]):
+        v = np.float64(a[j])
+        d = v - sums[j] if v == v else 0.0
+        sums[j + TOTAL] += d
+        sums[j + SQUARES] += d * d
+        sums[j + MISSING] += 0.0 if v == v else 1.0
+        low, high = sums[j + LOW], sums[j + HIGH]
+        sums[j + LOW] = v if v < low else low
+        sums[j + HIGH] = v if v > high else high
+
+
+@inline
+def _add_rows(x, start, rows, step, lanes, sums, omit):
+    """Add ``rows`` rows of ``lanes`` values, four at a time.
+
+    The four stand a quarter of the way apart: each is then one long stream to the prefetcher.
+    Four adjacent rows look like many short ones and ran at a quarter of the speed.
+    """
+    quarter = rows // 4
+    far = quarter * step
+    for i in range(quarter):
+        o = start + i * step
+        a, b = window(x, o, lanes), window(x, o + far, lanes)
+        o += 2 * far
+        c, d = window(x, o, lanes), window(x, o + far, lanes)
+        if omit:
+            _add_four_omit(a, b, c, d, sums)
+        else:
+            _add_four(a, b, c, d, sums)
+    for i in range(4 * quarter, rows):
+        o = start + i * step
+        _add_one(window(x, o, lanes), sums)
+
+
+@inline
+def _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, omit):
+    """Sum a block anew: ``runs`` runs, each of ``rows`` full rows and a last one of ``tail``."""
+    for j in range(lanes):
+        sums[j + TOTAL] = 0.0
+        sums[j + SQUARES] = 0.0
+        sums[j + LOW] = np.inf
+        sums[j + HIGH] = -np.inf
+        sums[j + MISSING] = 0.0
+    for run in range(runs):
+        o = start + run * run_step
+        _add_rows(x, o, rows, step, lanes, sums, omit)
+        o += rows * step
+        _add_one(window(x, o, tail), sums)
+
+
+@inline
+def _guess_shift(x, start, samples, step, width, sums):
+    """Set each column's shift to the mean of its first finite samples, 0 where there is none."""
+    for c in range(width):
+        first = np.float64(x[start + c])
+        sums[c] = first if abs(first) < np.inf else 0.0
+        sums[c + TOTAL] = 0.0
+        sums[c + MISSING] = 0.0
+    for i in range(samples):
+        o = start + i * step
+        row = window(x, o, width)
+        for c in range(width):
+            d = np.float64(row[c]) - sums[c]
+            sums[c + TOTAL] += d if abs(d) < np.inf else 0.0
+            sums[c + MISSING] += 1.0 if abs(d) < np.inf else 0.0
+    for c in range(width):
+        shift = sums[c] + sums[c + TOTAL] / max(sums[c + MISSING], 1.0) * UNEVEN
+        sums[c] = shift if abs(shift) < np.inf else sums[c]
+
+
+@inline
+def _copy_shift(width, lanes, sums):
+    for j in range(width, lanes):
+        sums[j] = sums[j - width]
+
+
+@inline
+def _fold_lanes(width, lanes, sums):
+    """Add the lanes of each column up into its first, by halves; tell if all totals are finite."""
+    while lanes > width:
+        keep = (lanes // width + 1) // 2 * width
+        for j in range(lanes - keep):
+            o = keep + j
+            sums[j + TOTAL] += sums[o + TOTAL]
+            sums[j + SQUARES] += sums[o + SQUARES]
+            sums[j + LOW] = min(sums[j + LOW], sums[o + LOW])
+            sums[j + HIGH] = max(sums[j + HIGH], sums[o + HIGH])
+            sums[j + MISSING] += sums[o + MISSING]
+        lanes = keep
+    zero = 0.0
+    for c in range(width):
+        zero += sums[c + TOTAL] * 0.0
+    return zero == 0.0
+
+
+@inline
+def _move_shift(width, size, sums):
+    """Move the shifts that lie far from their mean; tell whether any moved."""
+    moved = False
+    for c in range(width):
+        count, total = size - sums[c + MISSING], sums[c + TOTAL]
+        if count > 0.0 and is_far(count, total, sums[c + SQUARES]):
+            mean = sums[c] + total / count
+            if abs(mean) < np.inf and mean != sums[c]:
+                sums[c] = mean
+                moved = True
+    return moved
+
+
+@inline
+def _absorb(width, size, sums, state, first):
+    """Merge the block's columns into ``state[:, first : first + width]``."""
+    for c in range(width):
+        k = first + c
+        missing = sums[c + MISSING]
+        count = size - missing
+        mean, m2 = from_shifted(count, sums[c], sums[c + TOTAL], sums[c + SQUARES])
+        state[COUNT, k], state[MEAN, k], state[M2, k] = merge(
+            state[COUNT, k], state[MEAN, k], state[M2, k], count, mean, m2
+        )
+        state[MIN, k] = min(state[MIN, k], sums[c + LOW])
+        state[MAX, k] = max(state[MAX, k], sums[c + HIGH])
+        state[NANS, k] += missing
+
+
+@inline
+def clear(state):
+    """Make ``state`` that of no sample at all: count 0, mean NaN, m2 0, min inf, max -inf."""
+    state[:] = 0.0
+    state[MEAN] = np.nan
+    state[MIN] = np.inf
+    state[MAX] = -np.inf
+
+
+@inline
+def _geometry(plan, block, column):
+    """Say where a block of a column tile lies: see ``_add_block``; and the samples for its shift.
+
+    ``plan`` comes from ``layout.plan``.
+    """
+    (n1, s1, _, sk, n2, width, lanes, per_block, _, _, _) = plan
+    if n2 == 1:
+        # a matrix: `lanes / width` rows of it make one long row
+        copies = lanes // width
+        n = min(per_block, n1 - block * per_block)
+        start = block * per_block * s1 + column
+        step = s1 * copies
+        return (start, 1, 0, n // copies, step, n % copies * width, n, min(n, SAMPLES), s1)
+    if per_block > 0 and lanes == n2:
+        # short runs: each is one row
+        n = min(per_block, n1 - block * per_block)
+        start = block * per_block * s1 + column * sk
+        return (start, 1, 0, n, s1, 0, n * n2, min(n, SAMPLES), s1)
+    if per_block > 0:
+        runs = min(per_block, n1 - block * per_block)
+        start = block * per_block * s1 + column * sk
+        return (start, runs, s1, n2 // lanes, lanes, n2 % lanes, runs * n2, min(n2, SAMPLES), 1)
+    # one run is several blocks of -per_block values
+    parts = (n2 - 1) // -per_block + 1
+    part = block % parts
+    n = min(-per_block, n2 + part * per_block)
+    start = block // parts * s1 + column * sk - part * per_block
+    return (start, 1, 0, n // lanes, lanes, n % lanes, n, min(n, SAMPLES), 1)
+
+
+@inline
+def _blocks(x, plan, first, last, column, sums, state):
+    """Summarise the blocks ``first`` to ``last`` of one column tile into ``state``."""
+    width = min(plan[5], plan[2] - column)
+    # only the last of several tiles is narrower, and tiles hold one row a lane
+    lanes = plan[6] if width == plan[5] else width
+    omit = False
+    for block in range(first, last):
+        start, runs, run_step, rows, step, tail, n, samples, sample_step = _geometry(
+            plan, block, column
+        )
+        size = np.float64(n)
+        _guess_shift(x, start, samples, sample_step, width, sums)
+        for left in range(PASSES - 1, -1, -1):
+            _copy_shift(width, lanes, sums)
+            _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, omit)
+            if not _fold_lanes(width, lanes, sums) and not omit:
+                omit = True
+            elif left == 0 or not _move_shift(width, size, sums):
+                break
+        _absorb(width, size, sums, state, column)
+        # a block with NaNs is likely followed by another; the bits are the same either way
+        if omit:
+            omit = False
+            for c in range(width):
+                omit = omit or sums[c + MISSING] > 0.0
+
+
+def _summarize(x, plan, out):
+    """Fill ``out`` (6, columns) with the state of the values of flat ``x`` that ``plan`` names."""
+    columns, width, blocks, groups, span = plan[2], plan[5], plan[8], plan[9], plan[10]
+    tiles = (columns - 1) // span + 1
+    parts = np.empty((groups, FIELDS, columns))
+    for task in prange(groups * tiles):
+        group, tile = np.int64(task) // tiles, np.int64(task) % tiles
+        first, last = group * blocks // groups, (group + 1) * blocks // groups
+        sums = np.empty(FIELDS * PITCH)
+        clear(parts[group, :, tile * span : (tile + 1) * span])
+        for column in range(tile * span, min((tile + 1) * span, columns), width):
+            _blocks(x, plan, first, last, column, sums, parts[group])
+    clear(out)
+    for group in range(groups):
+        _merge_states(out, parts[group], out)
+
+
+@inline
+def _merge_states(a, b, out):
+    for k in range(out.shape[1]):
+        out[COUNT, k], out[MEAN, k], out[M2, k] = merge(
+            a[COUNT, k], a[MEAN, k], a[M2, k], b[COUNT, k], b[MEAN, k], b[M2, k]
+        )
+        # written so that a NaN on either side stays
+        low, high = b[MIN, k], b[MAX, k]
+        out[MIN, k] = a[MIN, k] if a[MIN, k] < low or a[MIN, k] != a[MIN, k] else low
+        out[MAX, k] = a[MAX, k] if a[MAX, k] > high or a[MAX, k] != a[MAX, k] else high
+        out[NANS, k] = a[NANS, k] + b[NANS, k]
+
+
+def _merge(a, b, out):
+    """Merge two states (6, columns)."""
+    _merge_states(a, b, out)
+
+
+def _summarize_weighted(x, weights, out):
+    """Fill ``out`` with the state of the rows of ``x`` (n, columns), row i counted weights[i]."""
+    n, columns = x.shape
+    clear(out)
+    shift, total, squares = np.zeros(columns), np.empty(columns), np.empty(columns)
+    for i in range(n - 1, -1, -1):
+        for c in range(columns):
+            usable = weights[i] > 0.0 and abs(x[i, c]) < np.inf
+            shift[c] = x[i, c] if usable else shift[c]
+    for left in range(PASSES - 1, -1, -1):
+        total[:], squares[:] = 0.0, 0.0
+        out[COUNT], out[NANS] = 0.0, 0.0
+        for i in range(n):
+            if weights[i] > 0.0:
+                _add_weighted(x[i], weights[i], shift, total, squares, out)
+        moved = False
+        for c in range(columns):
+            count = out[COUNT, c]
+            if count > 0.0 and is_far(count, total[c], squares[c]):
+                mean = shift[c] + total[c] / count
+                if left > 0 and abs(mean) < np.inf and mean != shift[c]:
+                    shift[c] = mean
+                    moved = True
+        if not moved:
+            break
+    for c in range(columns):
+        if out[COUNT, c] > 0.0:
+            out[MEAN, c], out[M2, c] = from_shifted(out[COUNT, c], shift[c], total[c], squares[c])
+
+
+@inline
+def _add_weighted(row, weight, shift, total, squares, out):
+    for c in range(row.shape[0]):
+        v = row[c]
+        d = v - shift[c] if v == v else 0.0
+        total[c] += weight * d
+        squares[c] += weight * d * d
+        out[COUNT, c] += weight if v == v else 0.0
+        out[NANS, c] += 0.0 if v == v else weight
+        low, high = out[MIN, c], out[MAX, c]
+        out[MIN, c] = v if v < low else low
+        out[MAX, c] = v if v > high else high
+
+
+summarize = Kernel(_summarize)
+summarize_weighted = Kernel(_summarize_weighted)
+merge_states = Kernel(_merge)

@@ -1,0 +1,145 @@
+"""Moments of an array: the kernel where it can sweep memory in order, pieces where it cannot.
+
+A state is a float64 array (6, columns): count, mean, m2, min, max, number of NaNs.
+"""
+
+from functools import reduce
+from math import prod
+
+import numpy as np
+import torch
+
+from equipoise.ops.moments import cpu, inputs, reference
+from equipoise.ops.moments.layout import layout, matrix
+
+FIELDS = cpu.FIELDS
+# values converted at once: half a megabyte of float64 on the CPU
+PIECE = 1 << 16
+DEVICE_PIECE = 1 << 24
+
+
+def empty(columns: int, device: torch.device | None = None):
+    """Give the state of no sample: merged with any other it gives that other."""
+    state = np.zeros((FIELDS, columns))
+    state[cpu.MEAN], state[cpu.MIN], state[cpu.MAX] = np.nan, np.inf, -np.inf
+    on_cpu = device is None or device.type == "cpu"
+    return state if on_cpu else torch.from_numpy(state).to(device)
+
+
+def summarize(x, axes: tuple[int, ...], weights=None):
+    """Give the state of ``x`` (of ``inputs.array``), (6, *kept shape), reduced over ``axes``."""
+    kept = tuple(size for i, size in enumerate(x.shape) if i not in axes)
+    if 0 in x.shape:
+        return empty(prod(kept), None if isinstance(x, np.ndarray) else x.device).reshape(
+            FIELDS, *kept
+        )
+    if weights is None and isinstance(x, np.ndarray) and x.dtype.char in "fd":
+        state = _in_place(x, axes)
+        if state is not None:
+            return state
+    return _by_pieces(x, axes, weights).reshape(FIELDS, *kept)
+
+
+def merge(a, b):
+    """Merge two states of the same shape and kind."""
+    if isinstance(a, torch.Tensor):
+        return reference.merge(a, b)
+    out = np.empty_like(a)
+    cpu.merge_states(0, *(s.reshape(FIELDS, -1) for s in (a, b, out)))
+    return out
+
+
+def _in_place(x, axes):
+    """Sweep ``x`` where it lies; None where its strides allow no sweep in order."""
+    size = x.itemsize
+    if not (x.flags.aligned and x.dtype.isnative):
+        return None
+    strides = tuple(s // size if s % size == 0 else -1 for s in x.strides)
+    where = layout(x.shape, strides, axes)
+    if where is None:
+        return None
+    flat = _flat(x, strides)
+    (outer, step), plan = where.outer, where.plan
+    if outer == 1:
+        out = np.empty((FIELDS, plan[2]))
+        cpu.summarize(x.nbytes, flat, plan, out)
+    else:
+        out = np.empty((FIELDS, outer, plan[2]))
+        part = np.empty((FIELDS, plan[2]))
+        for i in range(outer):
+            cpu.summarize(x.nbytes // outer, flat[i * step :], plan, part)
+            out[:, i] = part
+    out = out.reshape(FIELDS, *where.sizes)
+    return out.transpose(0, *(1 + i for i in where.order))
+
+
+def _flat(x, strides):
+    """View the memory of ``x`` as one flat array, of the one type the kernel is compiled for."""
+    if x.flags.c_contiguous and x.flags.writeable:
+        return x.reshape(-1)
+    return np.asarray(_Memory(x, strides))
+
+
+class _Memory:
+    """The array interface of memory that the kernel reads: never written, said to be writable.
+
+    A read-only array is another type to Numba, and would be another four seconds of compiling.
+    """
+
+    def __init__(self, x, strides):
+        self.owner = x
+        span = 1 + sum((n - 1) * s for n, s in zip(x.shape, strides, strict=True))
+        address = x.__array_interface__["data"][0]
+        self.__array_interface__ = {
+            "shape": (span,),
+            "typestr": x.dtype.str,
+            "data": (address, False),
+            "version": 3,
+        }
+
+
+def _by_pieces(x, axes, weights):
+    """Convert ``x`` piece by piece to matrices (rows, columns) and merge their states."""
+    on_cpu = isinstance(x, np.ndarray)
+    order = (*axes, *(i for i in range(x.ndim) if i not in axes))
+    x = x.transpose(order) if on_cpu else x.permute(order)
+    shape, columns = x.shape[: len(axes)], prod(x.shape[len(axes) :])
+    cut = pieces(tuple(shape), columns, PIECE if on_cpu else DEVICE_PIECE)
+    state = _piece if on_cpu else _device_piece
+    parts = (
+        state(x[box].reshape(-1, columns), None if weights is None else weights[box].reshape(-1))
+        for box in cut
+    )
+    return reduce(merge, parts)
+
+
+def _piece(x, weights):
+    out = np.empty((FIELDS, x.shape[1]))
+    if weights is not None:
+        cpu.summarize_weighted(
+            0, inputs.widen(x, np.float64), inputs.widen(weights, np.float64), out
+        )
+        return out
+    x = inputs.widen(x)
+    cpu.summarize(x.nbytes, x.reshape(-1), matrix(*x.shape), out)
+    return out
+
+
+def _device_piece(x, weights):
+    return reference.summarize(x, weights)
+
+
+def pieces(shape: tuple[int, ...], columns: int, limit: int):
+    """Cut the reduced axes into boxes (tuples of slices) of about ``limit`` values or fewer."""
+    if len(shape) == 0:
+        yield ()
+        return
+    inner = prod(shape[1:]) * columns
+    if inner > limit and len(shape) > 1:
+        for i in range(shape[0]):
+            for rest in pieces(shape[1:], columns, limit):
+                yield (slice(i, i + 1), *rest)
+        return
+    step = max(1, limit // inner)
+    for i in range(0, shape[0], step):
+        yield (slice(i, i + step), *(slice(None) for _ in shape[1:]))

@@ -1,0 +1,38 @@
+"""Moments in plain torch, float64: what the kernels are tested against, and what a GPU runs.
+
+A state is a (6, columns) tensor: count, mean, m2, min, max, number of NaNs.
+"""
+
+import torch
+
+
+def summarize(x, weights=None):
+    """Give the state of the rows of ``x`` (n, columns), NaNs omitted and counted."""
+    x = x.double()
+    w = x.new_ones(len(x)) if weights is None else weights.double()
+    x, w = x[w > 0], w[w > 0, None]
+    known = ~x.isnan()
+    count = (known * w).sum(0)
+    # a mean of shifted values, twice: the second removes what rounding left of the first
+    mean = torch.zeros_like(count)
+    for _ in range(2):
+        left = ((x - mean).where(known, 0) * (w / count)).sum(0)
+        mean = torch.where(mean.isfinite(), mean + left, mean)
+    d = (x - mean).where(known, 0)
+    m2 = (d * d * w).sum(0)
+    pad = x.new_full((1, x.shape[1]), torch.inf)
+    low = torch.cat([x.where(known, torch.inf), pad]).amin(0)
+    high = torch.cat([x.where(known, -torch.inf), -pad]).amax(0)
+    mean = mean.where(count > 0, torch.nan)
+    return torch.stack([count, mean, m2, low, high, (~known * w).sum(0)])
+
+
+def merge(a, b):
+    """Merge two states of the same columns: Chan's formula."""
+    count = a[0] + b[0]
+    share = (b[0] / count).where(count > 0, 0)
+    delta = b[1] - a[1]
+    mean = torch.where(a[0] == 0, b[1], torch.where(b[0] == 0, a[1], a[1] + delta * share))
+    between = (delta * delta * a[0] * share).where((a[0] > 0) & (b[0] > 0), 0)
+    low, high = torch.minimum(a[3], b[3]), torch.maximum(a[4], b[4])
+    return torch.stack([count, mean, a[2] + b[2] + between, low, high, a[5] + b[5]])
