@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated
 
 import typer
@@ -119,6 +120,10 @@ def env(
 def main(argv: list[str] | None = None) -> int:
     """Run the command line and turn errors into a line on stderr and an exit code."""
     words = sys.argv[1:] if argv is None else argv
+    for stream in (sys.stdout, sys.stderr):
+        # a terminal that knows only ASCII gets a ? for a dash, never a traceback
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         return app(words, prog_name="equipoise", standalone_mode=False) or 0
     except UsageError as error:

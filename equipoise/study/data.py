@@ -107,7 +107,7 @@ def check(parts: object, name: str) -> Data:
 
 def _tensor(value: object, name: str) -> Tensor:
     try:
-        tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))
+        tensor = value if isinstance(value, Tensor) else torch.from_numpy(_native(value))
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"{name}: an array of numbers is needed, {type(value).__name__} came"
@@ -115,6 +115,12 @@ def _tensor(value: object, name: str) -> Tensor:
     if tensor.is_complex() or tensor.layout != torch.strided:
         raise UsageError(f"{name}: a dense array of real numbers is needed, {tensor.dtype} came")
     return tensor.detach().cpu()
+
+
+def _native(value: object) -> np.ndarray:
+    """Copy into this machine's byte order, the only one that torch reads."""
+    array = np.array(value)
+    return array.astype(array.dtype.newbyteorder("="))
 
 
 def _samples(value: object, name: str) -> Tensor:

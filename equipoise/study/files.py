@@ -10,7 +10,7 @@ from equipoise.errors import UsageError
 
 def prepare(folder: str | Path, names: tuple[str, ...] = ()) -> Path:
     """Make the folder and try to write to it, so that no training is lost to a typing error."""
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -57,10 +57,12 @@ def check(built: Built, data: Data, batch_size: int, name: str) -> None:
         site.register_forward_pre_hook(lambda *_, site=key: used.add(site))
         for key, site in built.sites.items()
     ]
-    with userfile.guard(f"{name}: the network on a batch of shape {tuple(x.shape)}"):
-        output = built.model(x)
-    for hook in hooks:
-        hook.remove()
+    try:
+        with userfile.guard(f"{name}: the network on a batch of shape {tuple(x.shape)}"):
+            output = built.model(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
     _check_output(output, (len(x), data.classes), name)
     if not used:
         raise UsageError(f"{name}: no norm is called in forward; call each where it should stand")

@@ -25,7 +25,7 @@ class SummaryTable(Table):
 def summary_table(data: dict[str, Any]) -> SummaryTable:
     """Lay out one row a norm: what it reached, at which rate, and how long a step takes."""
     settings = data["settings"]
-    table = SummaryTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = SummaryTable(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("norm", style="bold", overflow="fold")
     for heading in (
         "best lr",

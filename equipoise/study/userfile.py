@@ -20,7 +20,7 @@ def load(spec: str, example: str) -> Callable:
     file, colon, name = spec.rpartition(":")
     if not colon or not file or not name.isidentifier():
         raise UsageError(f"{spec!r}: write FILE.py:FUNCTION, such as {Path(spec).name}:{example}")
-    path = Path(file).expanduser()
+    path = Path(os.path.expanduser(file))
     if not path.is_file():
         raise UsageError(f"{file}: there is no such file; give the path to a Python file")
     if path.suffix != ".py":
@@ -64,7 +64,8 @@ def guard(what: str) -> Iterator[None]:
 
 def _where(error: BaseException) -> str:
     """Name the innermost line outside installed packages."""
-    installed = (os.sep + "site-packages" + os.sep, os.path.dirname(__file__), "<frozen ")
+    package = str(Path(__file__).parents[1])
+    installed = (os.sep + "site-packages" + os.sep, package, "<frozen ")
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if not any(part in frame.filename for part in installed)]
     return f" ({os.path.basename(own[-1].filename)}, line {own[-1].lineno})" if own else ""

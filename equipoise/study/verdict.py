@@ -37,7 +37,8 @@ def sentences(
     said += [_control(a, b, goal) for a, b in combinations(rows, 2) if _same(a, b)]
     said += [_largest(rows, target, lrs)] if rows else []
     said += [_time(rows)] if any(row["seconds_per_step"] for row in rows) else []
-    return [*said, *_limits(seeds, paired)]
+    said += _limits(seeds, paired)
+    return [_capital(sentence) for sentence in said]
 
 
 def percent(value: float) -> str:
@@ -47,6 +48,12 @@ def percent(value: float) -> str:
     ('95%', '99.8%')
     """
     return f"{100 * value:.1f}".removesuffix(".0") + "%"
+
+
+def _capital(sentence: str) -> str:
+    """Begin with a capital, unless a norm's own name comes first."""
+    plain = sentence.startswith(tuple(NAMES.values()))
+    return sentence[0].upper() + sentence[1:] if plain else sentence
 
 
 def _name(row: dict) -> str:
