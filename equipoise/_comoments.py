@@ -53,11 +53,11 @@ class CoMoments:
     (array([2., 2.]), array([10.,  9.]), np.float64(14.0))
     """
 
-    __slots__ = ("_count", "_device", "_features", "_m2", "_mean", "_targets")
-    __hash__ = None  # type: ignore[assignment]
+    __slots__ = ("_count", "_device", "_features", "_m2", "_mean", "_rest", "_targets")
 
     _count: float
     _mean: Any
+    _rest: Any
     _m2: Any
     _features: int
     _targets: tuple[int, ...] | None
@@ -67,9 +67,9 @@ class CoMoments:
         raise TypeError("make CoMoments with CoMoments.of(X, y)")
 
     @classmethod
-    def _new(cls, count, mean, m2, features, targets, device):
+    def _new(cls, state, features, targets, device):
         self = object.__new__(cls)
-        self._count, self._mean, self._m2 = count, mean, m2
+        self._count, self._mean, self._rest, self._m2 = state
         self._features, self._targets, self._device = features, targets, device
         return self
 
@@ -99,8 +99,7 @@ class CoMoments:
             y, targets = _targets(y, x, device)
         if weights is not None:
             weights = inputs.weights(weights, x, (0,))
-        count, mean, m2 = comoments.summarize(x, y, weights)
-        return cls._new(count, mean, m2, x.shape[1], targets, device)
+        return cls._new(comoments.summarize(x, y, weights), x.shape[1], targets, device)
 
     @classmethod
     def empty(cls, features: int, targets: tuple[int, ...] | None = None) -> "CoMoments":
@@ -110,7 +109,10 @@ class CoMoments:
         True
         """
         columns = features + (0 if targets is None else int(np.prod(targets)))
-        return cls._new(*comoments.empty(columns), features, targets, None)
+        return cls._new(comoments.empty(columns), features, targets, None)
+
+    def _state(self):
+        return self._count, self._mean, self._rest, self._m2
 
     def _give(self, values):
         if isinstance(values, torch.Tensor):
@@ -187,8 +189,8 @@ class CoMoments:
             )
         device = inputs.common_device(self, other)
         a, b = (c if c._device == device else c.to(device) for c in (self, other))
-        parts = comoments.merge((a._count, a._mean, a._m2), (b._count, b._mean, b._m2))
-        return CoMoments._new(*parts, self._features, self._targets, device)
+        state = comoments.merge(a._state(), b._state())
+        return CoMoments._new(state, self._features, self._targets, device)
 
     def __add__(self, other):
         return self.merge(other) if isinstance(other, CoMoments) else NotImplemented
@@ -199,19 +201,19 @@ class CoMoments:
 
     def to(self, device) -> "CoMoments":
         """Give the same summary as tensors on ``device``, or as NumPy arrays for None."""
-        return _restore(self._count, self._mean, self._m2, self._features, self._targets, device)
+        return _restore(self._state(), self._features, self._targets, device)
 
     def __eq__(self, other):
         if not isinstance(other, CoMoments):
             return NotImplemented
-        return _facts(self) == _facts(other) and all(
-            np.array_equal(*(inputs.keep(v, None) for v in pair), equal_nan=True)
-            for pair in ((self._mean, other._mean), (self._m2, other._m2))
-        )
+        if _facts(self) != _facts(other):
+            return False
+        pairs = zip(_on(self._state(), None), _on(other._state(), None), strict=True)
+        return all(np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
     def __reduce__(self):
-        arrays = (inputs.keep(v, None) for v in (self._mean, self._m2))
-        return _restore, (self._count, *arrays, self._features, self._targets, self._device)
+        state = _on(self._state(), None)
+        return _restore, (state, self._features, self._targets, self._device)
 
     def __repr__(self):
         targets = "" if self._targets is None else f", targets={self._targets}"
@@ -220,13 +222,17 @@ class CoMoments:
 
 
 def _facts(c):
-    return c._count, c._features, c._targets, c._device
+    return c._features, c._targets, c._device
 
 
-def _restore(count, mean, m2, features, targets, device):
+def _on(state, device):
+    count, *arrays = state
+    return count, *(inputs.keep(values, device) for values in arrays)
+
+
+def _restore(state, features, targets, device):
     device = None if device is None else torch.device(device)
-    mean, m2 = inputs.keep(mean, device), inputs.keep(m2, device)
-    return CoMoments._new(count, mean, m2, features, targets, device)
+    return CoMoments._new(_on(state, device), features, targets, device)
 
 
 def _targets(y, x, device):

@@ -60,7 +60,6 @@ class Moments:
     """
 
     __slots__ = ("_device", "_state")
-    __hash__ = None  # type: ignore[assignment]
 
     _state: Any
     _device: torch.device | None
@@ -138,8 +137,8 @@ class Moments:
         device, values = inputs.device(state), inputs.array(state, "state")
         if values.ndim == 0 or len(values) != op.FIELDS:
             raise ValueError(
-                f"state must have shape (6, ...): count, mean, m2, min, max and NaNs, as "
-                f"Moments.state gives it; got shape {tuple(values.shape)}"
+                f"state must have shape ({op.FIELDS}, ...), as Moments.state gives it; "
+                f"got shape {tuple(values.shape)}"
             )
         if isinstance(values, np.ndarray):
             return cls._new(np.array(values, np.float64), device)
@@ -147,7 +146,10 @@ class Moments:
 
     @property
     def state(self):
-        """All six numbers of each column, float64 (6, *shape): what to save or send."""
+        """All that is known of each column, float64 (7, *shape): what to save or send.
+
+        Count, mean, m2, min, max, nan_count, and what rounding the mean to float64 lost.
+        """
         return self._give(self._state)
 
     def _give(self, field):

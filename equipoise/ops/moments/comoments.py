@@ -1,6 +1,7 @@
 """Cross products of columns: chunks that are centred first, then multiplied by BLAS, then merged.
 
-A state is (count, mean (p,), m2 (p, p)) in float64.  The same lines serve NumPy and torch.
+A state is (count, mean (p,), rest (p,), m2 (p, p)) in float64, where rest is what rounding the
+mean lost.  The same lines serve NumPy and torch.
 """
 
 from functools import reduce
@@ -17,13 +18,14 @@ ROWS = 256
 
 def empty(columns: int):
     """Give the state of no row: merged with any other it gives that other."""
-    return 0.0, np.full(columns, np.nan), np.zeros((columns, columns))
+    return 0.0, np.full(columns, np.nan), np.zeros(columns), np.zeros((columns, columns))
 
 
 def summarize(x, y=None, weights=None):
     """Give the state of the rows of [x y], each (n, columns)."""
     columns = x.shape[1] + (0 if y is None else y.shape[1])
-    step = max(ROWS, CHUNK // max(columns, 1))
+    # as large as half of m2, which is merged once a chunk
+    step = max(ROWS, columns // 2, CHUNK // max(columns, 1))
     parts = (
         _chunk(*(v if v is None else v[i : i + step] for v in (x, y, weights)))
         # no row is a chunk too
@@ -38,21 +40,35 @@ def _chunk(x, y, weights):
     if weights is not None:
         z, weights = z[weights > 0], weights[weights > 0]
     if len(z) == 0:
-        return 0.0, z.sum(0) * np.nan, z.T @ z
+        return 0.0, z.sum(0) * np.nan, z.sum(0), z.T @ z
     if weights is None:
         return float(len(z)), *_centred(z, float(len(z)))
     return float(weights.sum()), *_centred(z, float(weights.sum()), weights[:, None])
 
 
 def _centred(z, count, weights=None):
-    """Give (mean, m2): the mean of shifted values is exact enough to leave nothing to subtract."""
-    shift = z[0]
+    """Give (mean, rest, m2) of a few rows: centred twice, for the first mean is rounded."""
     with np.errstate(invalid="ignore", over="ignore"):
-        d = z - shift
-        left = (d if weights is None else d * weights).sum(0) / count
-        d = d - left
+        mean = z[0] + _mean(z - z[0], count, weights)
+        d = z - mean
+        rest = _mean(d, count, weights)
         d = d if weights is None else d * weights**0.5
-        return shift + left, d.T @ d
+        m2 = d.T @ d - rest[:, None] * rest * count
+        return *_split(mean, rest), m2
+
+
+def _mean(d, count, weights):
+    return (d if weights is None else d * weights).sum(0) / count
+
+
+def _split(shift, delta):
+    """Give shift + delta as the rounded sum and what the rounding lost; see ``formula.split``."""
+    mean = shift + delta
+    part = mean - shift
+    rest = (shift - (mean - part)) + (delta - part)
+    # infinite means have no rest
+    rest[rest != rest] = 0.0
+    return mean, rest
 
 
 def _side_by_side(x, y):
@@ -72,6 +88,6 @@ def merge(a, b):
     count = a[0] + b[0]
     share = b[0] / count
     with np.errstate(invalid="ignore", over="ignore"):
-        delta = b[1] - a[1]
+        delta = (b[1] - a[1]) + (b[2] - a[2])
         between = delta[:, None] * delta * (a[0] * share)
-        return count, a[1] + delta * share, a[2] + b[2] + between
+        return count, *_split(a[1], a[2] + delta * share), a[3] + b[3] + between

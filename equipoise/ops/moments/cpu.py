@@ -9,11 +9,11 @@ import numpy as np
 from numba import prange
 
 from equipoise.ops.jit import Kernel, inline, window
-from equipoise.ops.moments.formula import from_shifted, is_far, merge
+from equipoise.ops.moments.formula import from_shifted, is_far, merge_split, split
 
-# rows of a state, and of whatever is saved or sent
-COUNT, MEAN, M2, MIN, MAX, NANS = range(6)
-FIELDS = 6
+# rows of a state; rest is what rounding the mean to float64 lost
+COUNT, MEAN, M2, MIN, MAX, NANS, REST = range(7)
+FIELDS = 7
 
 MAX_LANES = 1024
 # constants between the sums of a lane let LLVM see that they never overlap; 16 more than a
@@ -199,9 +199,10 @@ def _absorb(width, size, sums, state, first):
         k = first + c
         missing = sums[c + MISSING]
         count = size - missing
-        mean, m2 = from_shifted(count, sums[c], sums[c + TOTAL], sums[c + SQUARES])
-        state[COUNT, k], state[MEAN, k], state[M2, k] = merge(
-            state[COUNT, k], state[MEAN, k], state[M2, k], count, mean, m2
+        _, m2 = from_shifted(count, sums[c], sums[c + TOTAL], sums[c + SQUARES])
+        mean, rest = split(sums[c], sums[c + TOTAL] / max(count, 1.0))
+        state[COUNT, k], state[MEAN, k], state[REST, k], state[M2, k] = merge_split(
+            state[COUNT, k], state[MEAN, k], state[REST, k], state[M2, k], count, mean, rest, m2
         )
         state[MIN, k] = min(state[MIN, k], sums[c + LOW])
         state[MAX, k] = max(state[MAX, k], sums[c + HIGH])
@@ -277,14 +278,14 @@ def _blocks(x, plan, first, last, column, sums, state):
 
 
 def _summarize(x, plan, out):
-    """Fill ``out`` (6, columns) with the state of the values of flat ``x`` that ``plan`` names."""
+    """Fill ``out`` (7, columns) with the state of the values of flat ``x`` that ``plan`` names."""
     columns, width, blocks, groups, span = plan[2], plan[5], plan[8], plan[9], plan[10]
     tiles = (columns - 1) // span + 1
     parts = np.empty((groups, FIELDS, columns))
     for task in prange(groups * tiles):
         group, tile = np.int64(task) // tiles, np.int64(task) % tiles
         first, last = group * blocks // groups, (group + 1) * blocks // groups
-        sums = np.empty(FIELDS * PITCH)
+        sums = np.empty(6 * PITCH)
         clear(parts[group, :, tile * span : (tile + 1) * span])
         for column in range(tile * span, min((tile + 1) * span, columns), width):
             _blocks(x, plan, first, last, column, sums, parts[group])
@@ -296,9 +297,10 @@ def _summarize(x, plan, out):
 @inline
 def _merge_states(a, b, out):
     for k in range(out.shape[1]):
-        out[COUNT, k], out[MEAN, k], out[M2, k] = merge(
-            a[COUNT, k], a[MEAN, k], a[M2, k], b[COUNT, k], b[MEAN, k], b[M2, k]
-        )
+        out[COUNT, k], out[MEAN, k], out[REST, k], out[M2, k] = merge_split(
+            a[COUNT, k], a[MEAN, k], a[REST, k], a[M2, k],
+            b[COUNT, k], b[MEAN, k], b[REST, k], b[M2, k],
+        )  # fmt: skip
         # written so that a NaN on either side stays
         low, high = b[MIN, k], b[MAX, k]
         out[MIN, k] = a[MIN, k] if a[MIN, k] < low or a[MIN, k] != a[MIN, k] else low
@@ -307,7 +309,7 @@ def _merge_states(a, b, out):
 
 
 def _merge(a, b, out):
-    """Merge two states (6, columns)."""
+    """Merge two states (7, columns)."""
     _merge_states(a, b, out)
 
 
@@ -337,8 +339,10 @@ def _summarize_weighted(x, weights, out):
         if not moved:
             break
     for c in range(columns):
-        if out[COUNT, c] > 0.0:
-            out[MEAN, c], out[M2, c] = from_shifted(out[COUNT, c], shift[c], total[c], squares[c])
+        count = out[COUNT, c]
+        if count > 0.0:
+            _, out[M2, c] = from_shifted(count, shift[c], total[c], squares[c])
+            out[MEAN, c], out[REST, c] = split(shift[c], total[c] / count)
 
 
 @inline

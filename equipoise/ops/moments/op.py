@@ -1,6 +1,7 @@
 """Moments of an array: the kernel where it can sweep memory in order, pieces where it cannot.
 
-A state is a float64 array (6, columns): count, mean, m2, min, max, number of NaNs.
+A state is a float64 array (7, columns): count, mean, m2, min, max, number of NaNs, and what
+rounding the mean to float64 lost.
 """
 
 from functools import reduce
