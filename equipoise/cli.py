@@ -7,12 +7,24 @@ from io import TextIOWrapper
 from typing import Annotated
 
 import typer
+from typer.core import TyperGroup
 
-from equipoise.errors import UsageError
+from equipoise.errors import Interrupted, UsageError
 
 INTERRUPTED = 130
 
+
+class _Group(TyperGroup):
+    def invoke(self, ctx):
+        # typer turns a KeyboardInterrupt into a mute exit code
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted; nothing was written") from error
+
+
 app = typer.Typer(
+    cls=_Group,
     help="Normalization for neural networks and the statistics around it.",
     add_completion=False,
     no_args_is_help=True,
@@ -127,10 +139,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return app(words, prog_name="equipoise", standalone_mode=False) or 0
     except UsageError as error:
-        return _fail(error, words, 2)
-    except (KeyboardInterrupt, typer.Abort):
-        print("equipoise: interrupted; nothing was written", file=sys.stderr)
-        return INTERRUPTED
+        return _fail(error, words, 2, str(error))
+    except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
+        return _fail(error, words, INTERRUPTED, str(error) or "interrupted")
     except BrokenPipeError:
         # the reader has left: what is still buffered must not raise again at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -139,12 +150,14 @@ def main(argv: list[str] | None = None) -> int:
         # typer's own errors about the command line; their class is click's or typer's by version
         told = getattr(error, "format_message", None)
         if told is not None:
-            return _fail(error, words, 2, f"{told()} (--help lists the options)")
+            return _fail(error, words, 2, told() and f"{told()} (--help lists the options)")
         return _fail(error, words, 1, f"{type(error).__name__}: {error} (--debug shows where)")
 
 
-def _fail(error: Exception, words: list[str], code: int, message: str | None = None) -> int:
+def _fail(error: BaseException, words: list[str], code: int, message: str) -> int:
     if "--debug" in words:
         raise error
-    print(f"equipoise: {' '.join((message or str(error)).split())}", file=sys.stderr)
+    # without arguments the help is shown, and there is no message
+    if message:
+        print(f"equipoise: {' '.join(message.split())}", file=sys.stderr)
     return code

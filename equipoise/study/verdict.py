@@ -53,11 +53,12 @@ def percent(value: float) -> str:
 def _capital(sentence: str) -> str:
     """Begin with a capital, unless a norm's own name comes first."""
     plain = sentence.startswith(tuple(NAMES.values()))
-    return sentence[0].upper() + sentence[1:] if plain else sentence
+    return sentence[:1].upper() + sentence[1:] if plain else sentence
 
 
 def _name(row: dict) -> str:
-    return NAMES.get(row["norm"], row["norm"])
+    name: str = row["norm"]
+    return NAMES.get(name, name)
 
 
 def span(values: dict, show: Callable[[float], str] = "{:g}".format) -> str:
@@ -85,22 +86,28 @@ def _compared(rows: Sequence[dict], goal: str, seeds: int) -> list[str]:
     if seeds < LEAST_SEEDS:
         few = "One seed cannot" if seeds == 1 else f"{seeds} seeds cannot"
         return [f"{few} tell the norms apart: run at least {LEAST_SEEDS}."]
-    return [_grouped(rows, _by_steps, goal), _grouped(rows, _by_accuracy, goal)]
+    steps = _grouped(rows, _by_steps, goal, "steps_to_target", "{:g}".format)
+    return [steps, _grouped(rows, _by_accuracy, goal, "best_accuracy", percent)]
 
 
-def _grouped(rows: Sequence[dict], judge: Callable, goal: str) -> str:
-    """Name together the norms of which the same can be said."""
+def _grouped(rows: Sequence[dict], judge: Callable, goal: str, key: str, show: Callable) -> str:
+    """Name together the norms of which the same can be said, with the medians behind it."""
     base, *others = rows
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[dict]] = {}
     for row in others:
         few = min(_sound(row), _sound(base)) < LEAST_SEEDS
-        text = _FEW if few else judge(row, base)
-        groups.setdefault(text, []).append(_name(row))
-    told = [
-        f"{_listed(names)} {text.format(goal=goal, base=_name(base))}"
-        for text, names in groups.items()
-    ]
+        groups.setdefault(_FEW if few else judge(row, base), []).append(row)
+    told = []
+    for text, alike in groups.items():
+        names = _listed([_name(row) for row in alike])
+        medians = _medians([*alike, base], key, show) if "than" in text else ""
+        told.append(f"{names} {text.format(goal=goal, base=_name(base))}{medians}")
     return "; ".join(told) + "."
+
+
+def _medians(rows: Sequence[dict], key: str, show: Callable[[float], str]) -> str:
+    *alike, base = [show(row[key]["median"]) for row in rows]
+    return f" (median {_listed(alike)} against {base})"
 
 
 _FEW = "had too few seeds that did not diverge to be compared with {base}"

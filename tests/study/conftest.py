@@ -17,6 +17,15 @@ def blobs(samples: int = 96, classes: int = 3, shape: tuple[int, ...] = (6,)) ->
     return x[:samples], y[:samples], x[samples:], y[samples:]
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Train as a study does: small tensors only wait for a second thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def arrays() -> tuple:
     """Give table data as torch tensors."""
