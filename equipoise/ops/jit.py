@@ -16,6 +16,9 @@ import torch  # first: Numba then links the OpenMP library that torch has loaded
 
 # isort: split
 import numba
+from numba import types
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 log = logging.getLogger("equipoise")
 
@@ -56,6 +59,9 @@ def cache_folder() -> str | None:
 def _compile(function, **options):
     """Decorate with ``numba.njit``, the disk cache in our own folder."""
     folder = cache_folder()
+    if folder is not None:
+        # Numba's index knows functions, not options: each form has a folder of its own
+        folder = os.path.join(folder, "parallel" if options else "serial")
     if folder is None:
         return numba.njit(nogil=True, error_model="numpy", **options)(function)
     # the locator reads CACHE_DIR when the decorator runs; the user's own setting comes back after
@@ -66,9 +72,70 @@ def _compile(function, **options):
         numba.config.CACHE_DIR = before
 
 
+# helpers are never called from Python: without wrappers they compile in half the time
+_HELPER = {
+    "nogil": True,
+    "error_model": "numpy",
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+
+
 def inline(function):
-    """Compile a helper that kernels call; LLVM inlines it into them."""
-    return numba.njit(nogil=True, error_model="numpy", inline="never")(function)
+    """Compile a helper that kernels call; LLVM inlines it into them, multiply-adds fused."""
+    return numba.njit(**_HELPER, fastmath={"contract"})(function)
+
+
+def splice(function):
+    """Compile a helper into its callers before LLVM sees it.
+
+    For what only arranges the loops: each level of calls that LLVM sees is optimised again in
+    every level above it.
+    """
+    return numba.njit(**_HELPER, inline="always", fastmath={"contract"})(function)
+
+
+def fast(function):
+    """Compile a helper whose sums may be reordered into vector lanes, always in the same way.
+
+    It is optimised by itself before a kernel inlines it, so every kernel runs the same order.
+    """
+    return numba.njit(**_HELPER, fastmath={"reassoc", "contract"})(function)
+
+
+@intrinsic
+def apart(typingctx):
+    """Keep the function that calls this from being inlined: big loops compile once, not twice."""
+
+    def codegen(context, builder, signature, args):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.none(), codegen
+
+
+@intrinsic
+def window(typingctx, array, start, size):
+    """Borrow ``array[start:start + size]``: no bounds are clipped and no references counted.
+
+    Slices count references with atomic operations that threads fight over; where a kernel
+    walks short runs that cost more than the arithmetic.  The caller keeps ``array`` alive.
+    """
+    result = types.Array(array.dtype, 1, "C")
+
+    def codegen(context, builder, signature, args):
+        source = context.make_array(signature.args[0])(context, builder, args[0])
+        view = context.make_array(result)(context, builder)
+        item = context.get_constant(
+            types.intp, context.get_abi_sizeof(context.get_data_type(array.dtype))
+        )
+        populate_array(
+            view, data=builder.gep(source.data, [args[1]]), shape=[args[2]], strides=[item],
+            itemsize=item, meminfo=None,
+        )  # fmt: skip
+        return view._getvalue()
+
+    return result(array, types.int64, types.int64), codegen
 
 
 _forked = False

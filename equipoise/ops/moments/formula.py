@@ -4,6 +4,8 @@ Every kernel inlines these; nothing else in the package contains a variance form
 Sources: Chan, Golub, LeVeque, "Algorithms for computing the sample variance" (1983).
 """
 
+from math import inf
+
 from equipoise.ops.jit import inline
 
 # (mean - shift)^2 beyond this many variances loses digits: then the shift moves to the mean
@@ -65,5 +67,9 @@ def merge_split(count_a, mean_a, rest_a, m2_a, count_b, mean_b, rest_b, m2_b):
     count = count_a + count_b
     delta = (mean_b - mean_a) + (rest_b - rest_a)
     share = count_b / count
+    if not abs(delta) < inf:
+        # infinite means, or a distance too large for float64
+        mean = mean_a * (count_a / count) + mean_b * share
+        return count, mean, 0.0, m2_a + m2_b + delta * delta
     mean, rest = split(mean_a, rest_a + delta * share)
     return count, mean, rest, m2_a + m2_b + delta * delta * count_a * share

@@ -1,0 +1,219 @@
+"""Torch's functional norms with torch's signatures, and the fused extras behind them."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from equipoise.ops import dispatch
+from equipoise.ops.normalize import op, reference
+
+__all__ = ["batch_norm"]
+
+
+def batch_norm(
+    input: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+    *,
+    activation: str | None = None,
+    negative_slope: float = 0.01,
+    add: Tensor | None = None,
+) -> Tensor:
+    """Normalize each channel over the batch and all positions, then add and activate.
+
+    y = act((x - mean) / sqrt(var + eps) * weight + bias + add)
+
+    Parameters
+    ----------
+    input : Tensor
+        (N, C) or (N, C, ...), float32, float64, bfloat16 or float16.
+    running_mean, running_var : Tensor or None
+        (C,), updated in place when ``training``, used as mean and var otherwise.
+    weight, bias : Tensor or None
+        (C,), of any floating dtype.
+    training : bool
+        Use the batch's own statistics (biased variance; the running one is unbiased).
+    momentum : float
+        Weight of the batch in the running buffers.
+    eps : float
+        Added to the variance.
+    activation : {None, "relu", "leaky_relu", "silu", "gelu"}
+        Applied last; gelu is the exact one.
+    negative_slope : float
+        Of leaky_relu.
+    add : Tensor or None
+        Of the input's shape, added before the activation (the shortcut of a ResNet).
+
+    Returns
+    -------
+    Tensor
+        Of the input's shape, dtype and memory format.  Half precision is computed in float32.
+
+    Raises
+    ------
+    ValueError
+        One value per channel when training, an unknown activation, an ``add`` of another shape.
+    RuntimeError
+        Vectors whose length is not C, an input that is not floating point.
+
+    Notes
+    -----
+    Ioffe and Szegedy, arXiv 1502.03167.  Sums are taken in short runs of the compute type and
+    merged in float64; the error does not grow with \\|mean\\| / std.
+
+    Examples
+    --------
+    >>> x = torch.randn(8, 3, 5, 5)
+    >>> y = batch_norm(x, None, None, training=True, activation="relu")
+    >>> y.shape, bool((y >= 0).all())
+    (torch.Size([8, 3, 5, 5]), True)
+    """
+    _check(input, running_mean, running_var, weight, bias, training, activation, add)
+    extras = (activation, negative_slope, add)
+    args = (input, running_mean, running_var, weight, bias, training, momentum, eps)
+    if input.numel() == 0 or _for_torch(momentum):
+        return _by_torch(args, *extras)
+    if not torch.compiler.is_compiling():
+        backend = dispatch.forced()
+        if backend == "aten":
+            return _by_torch(args, *extras)
+        if backend == "reference" or not op.plain_tensors(input, weight, bias, add):
+            return _by_formula(args, *extras)
+    if not dispatch.kernel_runs(input):
+        return _by_formula(args, *extras)
+    return _by_kernel(args, *extras)
+
+
+def _for_torch(momentum) -> bool:
+    # an exported program holds torch's own operator: it runs where we are not installed
+    return torch.compiler.is_exporting() and not isinstance(momentum, Tensor)
+
+
+def _by_torch(args, activation, negative_slope, add):
+    y = F.batch_norm(*args)
+    return reference.activate(y if add is None else y + add, activation, negative_slope)
+
+
+def _by_formula(args, activation, negative_slope, add):
+    x, running_mean, running_var, weight, bias, training, momentum, eps = args
+    mean, variance = (None, None) if training else (running_mean, running_var)
+    y, mean, variance = reference.normalize(
+        x, weight, bias, add, mean, variance, activation, negative_slope, eps
+    )
+    if training and running_mean is not None:
+        stats = torch.stack([mean.detach(), variance.detach()])
+        _track(running_mean, running_var, stats, momentum, x.numel() // x.shape[1])
+    return y
+
+
+def _track(running_mean, running_var, stats, momentum, count):
+    from equipoise.ops.normalize.cpu import update_by_torch
+
+    try:
+        with torch.no_grad():
+            update_by_torch(running_mean, running_var, stats, momentum, count)
+    except RuntimeError as error:
+        if torch._C._functorch.peek_interpreter_stack() is None:
+            raise
+        raise RuntimeError(
+            f"{error}\nBatchNorm in training mode updates its running statistics in place, which "
+            "torch.func transforms forbid: call "
+            "torch.func.replace_all_batch_norm_modules_(model) first, or use "
+            "track_running_stats=False or eval()."
+        ) from error
+
+
+def _by_kernel(args, activation, negative_slope, add):
+    x, running_mean, running_var, weight, bias, training, momentum, eps = args
+    stats = None if training else _running_stats(running_mean, running_var, eps)
+    call = (x, weight, bias, add, stats, activation, negative_slope, eps)
+    tracked = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (x, weight, bias, add)
+    )
+    if not training:
+        return op.Normalize.apply(*call) if tracked else op.forward(*call)[0]
+    y, stats = op.Normalize.apply(*call) if tracked else op.forward(*call)
+    if running_mean is not None:
+        _update(running_mean, running_var, stats, momentum, x.numel() // x.shape[1])
+    return y
+
+
+def _update(running_mean, running_var, stats, momentum, count):
+    from equipoise.ops.normalize import cpu
+
+    if op._direct() and not isinstance(momentum, Tensor):
+        cpu.running(running_mean, running_var, stats, momentum, count)
+    else:
+        with torch.no_grad():
+            cpu.update_by_torch(running_mean, running_var, stats, momentum, count)
+
+
+def _running_stats(mean: Tensor, variance: Tensor, eps: float) -> Tensor:
+    """Give the buffers in the form that the kernels take statistics in."""
+    mean, variance = mean.detach().double(), variance.detach().double()
+    return torch.stack([mean, variance, torch.rsqrt(variance + eps), mean])
+
+
+def _check(x, running_mean, running_var, weight, bias, training, activation, add):
+    if activation not in op.ACTIVATIONS:
+        raise ValueError(
+            f"activation is one of {op.ACTIVATIONS}; got {activation!r}: choose one, or apply "
+            "the activation after the layer"
+        )
+    if not x.is_floating_point():
+        raise RuntimeError(
+            f'"batch_norm" not implemented for {x.dtype}: statistics need a floating-point '
+            "input; call input.float() first"
+        )
+    if x.dim() < 2:
+        raise RuntimeError(
+            f"batch_norm reduces all axes but the second, and needs (N, C, ...); got shape "
+            f"{tuple(x.shape)}"
+        )
+    if training:
+        F._verify_batch_size(x.size()) if _has_two(x) else _one_value(x)
+    elif running_mean is None or running_var is None:
+        raise RuntimeError(
+            "Expected running_mean and running_var to be defined when training=False: pass the "
+            "buffers, or training=True to use the batch's own statistics"
+        )
+    _check_vectors(x, running_mean, running_var, weight, bias)
+    if add is not None and add.shape != x.shape:
+        raise ValueError(
+            f"add has the input's shape, for it is added to the output; the input is "
+            f"{tuple(x.shape)}, add {tuple(add.shape)}"
+        )
+
+
+def _has_two(x: Tensor) -> bool:
+    return x.numel() != x.shape[1]
+
+
+def _one_value(x: Tensor):
+    if x.shape[1] == 0:
+        return
+    raise ValueError(
+        f"Expected more than 1 value per channel when training, got input size {x.size()}: the "
+        "variance of one value is zero. Use a larger batch (drop_last=True in the DataLoader), "
+        "eval(), or a norm that does not need a batch."
+    )
+
+
+def _check_vectors(x, running_mean, running_var, weight, bias):
+    named = {
+        "running_mean": running_mean,
+        "running_var": running_var,
+        "weight": weight,
+        "bias": bias,
+    }
+    for name, vector in named.items():
+        if vector is not None and vector.numel() != x.shape[1]:
+            raise RuntimeError(
+                f"{name} should contain {x.shape[1]} elements not {vector.numel()}: the input "
+                f"{tuple(x.shape)} has {x.shape[1]} channels on axis 1; set num_features to that"
+            )

@@ -1,0 +1,68 @@
+"""What all norm layers share: the fused extras in the constructor, forward and ``repr``."""
+
+import torch
+from torch import Tensor, nn
+
+from equipoise import functional as F
+from equipoise.ops.normalize.op import ACTIVATIONS
+
+
+class Norm(nn.Module):
+    """Mixin that adds ``activation`` and ``negative_slope`` to one of torch's norm classes."""
+
+    activation: str | None = None
+    negative_slope: float = 0.01
+
+    def __init__(self, *args, activation=None, negative_slope=0.01, **kwargs):
+        if activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation is one of {ACTIVATIONS}; got {activation!r}: choose one, or put the "
+                "activation after the layer"
+            )
+        super().__init__(*args, **kwargs)
+        self.activation = activation
+        self.negative_slope = float(negative_slope)
+
+    def extra_repr(self) -> str:
+        """Give torch's text, then the extras that are set."""
+        text = super().extra_repr()
+        if self.activation is not None:
+            text += f", activation={self.activation!r}"
+        if self.activation == "leaky_relu":
+            text += f", negative_slope={self.negative_slope}"
+        return text
+
+
+class BatchStatistics(Norm):
+    """Forward of the BatchNorm family: the batch's statistics, or the running ones."""
+
+    def forward(self, input: Tensor, *, add: Tensor | None = None) -> Tensor:
+        """Normalize ``input``; ``add`` is added after the norm and before the activation."""
+        self._check_input_dim(input)
+        training = self.training
+        tracks = training and self.track_running_stats
+        momentum = 0.0 if self.momentum is None else self.momentum
+        if tracks and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:
+                momentum = self._average_factor()
+        mean, variance = self.running_mean, self.running_var
+        return F.batch_norm(
+            input,
+            mean if not training or tracks else None,
+            variance if not training or tracks else None,
+            self.weight,
+            self.bias,
+            training or (mean is None and variance is None),
+            momentum,
+            self.eps,
+            activation=self.activation,
+            negative_slope=self.negative_slope,
+            add=add,
+        )
+
+    def _average_factor(self):
+        # tensor arithmetic compiles and exports where float() would break the graph
+        if torch.compiler.is_compiling():
+            return 1.0 / self.num_batches_tracked.double()
+        return 1.0 / float(self.num_batches_tracked)

@@ -1,0 +1,536 @@
+"""The column family on the CPU: what is kept lies innermost (BatchNorm on channels_last images).
+
+The tensor is a matrix of ``rows`` x ``width`` whose column j belongs to channel
+``j // inner % channels``; narrow tensors are folded so that a row holds each channel several
+times and vectors stay long whatever the number of channels.  The last row may be shorter.  The
+tuple ``shape`` says all that: (numbers, width, channels, inner, tile, chunk); it depends on the
+tensor's shape alone, so the bits are the same at any thread count.
+
+A task is a tile of columns with both phases where a tile stays in cache, or a chunk of a tile's
+rows and one phase; the second sweep then walks backwards, through what the cache still holds.
+Sweeps over memory: 2 reads and 1 write forward, 4 reads and 1 write backward; in cached tiles
+1 and 1, 2 and 1.
+"""
+
+import numpy as np
+from numba import prange
+
+from equipoise.ops.jit import Kernel, apart, inline, splice, window
+from equipoise.ops.normalize.activations import NONE, RELU, activate, gate
+from equipoise.ops.normalize.statistics import (
+    APPLY,
+    SUMS,
+    affine_of_rows,
+    gradient_of_rows,
+    merge_gradient_sums,
+    write_statistics,
+)
+from equipoise.ops.numbers import narrow, widen
+
+# rows that are summed in the compute type before float64 takes over
+RUN = 128
+# rows whose mean is the first shift
+FIRST = 8
+
+
+@splice
+def _pitch(shape):
+    # apart by an odd number of cache lines: rows a page apart would share one set of the cache
+    return shape[1] + 16
+
+
+@splice
+def _rows(shape):
+    return (shape[0] + shape[1] - 1) // shape[1]
+
+
+@splice
+def _extent(t, shape, phase):
+    """Give first column, columns, first row, end row and chunk of task ``t``."""
+    _, width, _, _, tile, chunk = shape
+    rows = _rows(shape)
+    if phase == SUMS | APPLY:
+        return t * tile, min(tile, width - t * tile), 0, rows, 0
+    tiles = (width + tile - 1) // tile
+    k, c = t // tiles, t % tiles
+    return c * tile, min(tile, width - c * tile), k * chunk, min(rows, (k + 1) * chunk), k
+
+
+@splice
+def _tasks(shape, phase):
+    tiles = (shape[1] + shape[4] - 1) // shape[4]
+    if phase == SUMS | APPLY:
+        return tiles
+    return tiles * ((_rows(shape) + shape[5] - 1) // shape[5])
+
+
+@splice
+def _channels(c0, columns, shape):
+    """Give the range of channels that the columns belong to."""
+    first = c0 // shape[3]
+    return first % shape[2], min(first % shape[2] + (columns + shape[3] - 1) // shape[3], shape[2])
+
+
+@splice
+def _width(i, c0, columns, shape):
+    """Count the columns of the tile that row ``i`` has."""
+    return max(0, min(columns, shape[0] - i * shape[1] - c0))
+
+
+@inline
+def _spread(values, shape, out):
+    """Repeat the channels' ``values`` over the columns ``out``."""
+    apart()
+    inner = shape[3]
+    for at in range(0, out.size, values.size * inner):
+        if inner == 1:
+            part = window(out, at, values.size)
+            for r in range(part.size):
+                part[r] = values[r]
+        else:
+            for r in range(values.size):
+                part = window(out, at + r * inner, inner)
+                for j in range(part.size):
+                    part[j] = values[r]
+
+
+@inline
+def _fold(s, shape, out):
+    """Add the columns' sums ``s`` to the channels' ``out`` in float64."""
+    apart()
+    inner = shape[3]
+    for at in range(0, s.size, out.size * inner):
+        if inner == 1:
+            part = window(s, at, out.size)
+            for r in range(part.size):
+                out[r] += part[r]
+        else:
+            for r in range(out.size):
+                part = window(s, at + r * inner, inner)
+                total = 0.0
+                for j in range(part.size):
+                    total += part[j]
+                out[r] += total
+
+
+@inline
+def _plain_sums(x, s):
+    apart()
+    for j in range(x.size):
+        s[j] += widen(x[j])
+
+
+@splice
+def _first_shift(x, c0, columns, shape, weight, stats):
+    """Take the mean of the first rows as each channel's shift, rounded to the compute type."""
+    s = np.zeros(columns)
+    r0, r1 = _channels(c0, columns, shape)
+    rows = max(1, min(FIRST, shape[0] // shape[1]))
+    # a lone short row still holds every channel whole: narrow tensors fold in whole channels
+    n = min(columns, _width(0, c0, columns, shape))
+    for i in range(rows):
+        _plain_sums(window(x, i * shape[1] + c0, n), s)
+    means = window(stats, r0, r1 - r0)
+    for r in range(means.size):
+        means[r] = 0.0
+    _fold(s, shape, means)
+    count = np.float64(rows * n // (r1 - r0))
+    for r in range(means.size):
+        means[r] = weight.dtype.type(means[r] / count)
+
+
+@inline
+def _add_row(x, h, s, q):
+    apart()
+    for j in range(x.size):
+        d = widen(x[j]) - h[j]
+        s[j] += d
+        q[j] += d * d
+
+
+@inline
+def _add_rows(x0, x1, x2, x3, x4, x5, x6, x7, h, s, q):
+    apart()
+    # eight rows a pass: the sums then leave the registers once in eight
+    for j in range(x0.size):
+        z = h[j]
+        d0, d1, d2, d3 = widen(x0[j]) - z, widen(x1[j]) - z, widen(x2[j]) - z, widen(x3[j]) - z
+        d4, d5, d6, d7 = widen(x4[j]) - z, widen(x5[j]) - z, widen(x6[j]) - z, widen(x7[j]) - z
+        s[j] += ((d0 + d1) + (d2 + d3)) + ((d4 + d5) + (d6 + d7))
+        q[j] += ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + (
+            (d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7)
+        )
+
+
+@splice
+def _sum_rows(x, i0, i1, c0, n, shape, h, s, q):
+    w, i = shape[1], i0
+    while i + 8 <= i1 and _width(i + 7, c0, n, shape) == n:
+        at = i * w + c0
+        _add_rows(
+            window(x, at, n), window(x, at + w, n), window(x, at + 2 * w, n),
+            window(x, at + 3 * w, n), window(x, at + 4 * w, n), window(x, at + 5 * w, n),
+            window(x, at + 6 * w, n), window(x, at + 7 * w, n), h, s, q,
+        )  # fmt: skip
+        i += 8
+    while i < i1:
+        _add_row(window(x, i * w + c0, _width(i, c0, n, shape)), h, s, q)
+        i += 1
+
+
+@splice
+def _flush(s, q, c0, shape, k, partial):
+    """Move a run's sums over to the channels' in float64."""
+    r0, r1 = _channels(c0, s.size, shape)
+    at = k * 2 * shape[2] + r0
+    _fold(s, shape, window(partial, at, r1 - r0))
+    _fold(q, shape, window(partial, at + shape[2], r1 - r0))
+    for j in range(s.size):
+        s[j] = 0
+        q[j] = 0
+
+
+@splice
+def _statistics_of(c0, columns, shape, eps, partial, stats):
+    r0, r1 = _channels(c0, columns, shape)
+    for r in range(r0, r1):
+        write_statistics(partial, r, np.float64(shape[0] // shape[2]), eps, stats)
+
+
+@splice
+def _clear(c0, columns, k, shape, partial):
+    r0, r1 = _channels(c0, columns, shape)
+    for r in range(r0, r1):
+        partial[k, 0, r] = 0.0
+        partial[k, 1, r] = 0.0
+
+
+@splice
+def _spread_shift(c0, columns, shape, stats, wide):
+    r0, r1 = _channels(c0, columns, shape)
+    _spread(window(stats, r0, r1 - r0), shape, window(wide, c0, columns))
+
+
+@inline
+def _spread_affine(c0, columns, shape, stats, weight, bias, wide):
+    apart()
+    r0, r1 = _channels(c0, columns, shape)
+    coef = affine_of_rows(r0, r1, stats, weight, bias)
+    for k in range(3):
+        _spread(coef[k], shape, window(wide, k * _pitch(shape) + c0, columns))
+
+
+@splice
+def _spread_gradient(c0, columns, shape, stats, weight, sums, training, wide):
+    r0, r1 = _channels(c0, columns, shape)
+    count = np.float64(shape[0] // shape[2])
+    coef = gradient_of_rows(r0, r1, stats, weight, sums, count, training)
+    for k in (1, 2):
+        _spread(coef[k], shape, window(wide, (k + 2) * _pitch(shape) + c0, columns))
+
+
+@splice
+def _sum_task(x, c0, columns, i0, i1, k, shape, wide, partial):
+    h = window(wide, c0, columns)
+    s, q = np.zeros(columns, wide.dtype), np.zeros(columns, wide.dtype)
+    _clear(c0, columns, k, shape, partial)
+    for i in range(i0, i1, RUN):
+        _sum_rows(x, i, min(i + RUN, i1), c0, columns, shape, h, s, q)
+        _flush(s, q, c0, shape, k, partial)
+
+
+@inline
+def _affine(x, y, h, a, b):
+    apart()
+    for j in range(x.size):
+        y[j] = narrow(y, (widen(x[j]) - h[j]) * a[j] + b[j])
+
+
+@inline
+def _affine_relu(x, y, h, a, b):
+    apart()
+    zero = h.dtype.type(0)
+    for j in range(x.size):
+        v = (widen(x[j]) - h[j]) * a[j] + b[j]
+        y[j] = narrow(y, zero if v < zero else v)
+
+
+@inline
+def _add(z, other):
+    apart()
+    for j in range(z.size):
+        z[j] += widen(other[j])
+
+
+@inline
+def _store(z, y):
+    apart()
+    for j in range(z.size):
+        y[j] = narrow(y, z[j])
+
+
+@splice
+def _apply_row(x, other, y, at, n, h, a, b, act, slope, z):
+    if other.size == 0 and act == NONE:
+        _affine(window(x, at, n), window(y, at, n), h, a, b)
+    elif other.size == 0 and act == RELU:
+        _affine_relu(window(x, at, n), window(y, at, n), h, a, b)
+    else:
+        row = window(z, 0, n)
+        _affine(window(x, at, n), row, h, a, b)
+        if other.size:
+            _add(row, window(other, at, n))
+        activate(row, act, slope)
+        _store(row, window(y, at, n))
+
+
+@inline
+def _forward_task(
+    t, x, other, y, shape, phase, eps, weight, bias, act, slope, stats, partial, wide
+):  # fmt: skip
+    c0, columns, i0, i1, k = _extent(t, shape, phase)
+    fused = phase == SUMS | APPLY
+    if phase & SUMS:
+        if fused:
+            _first_shift(x, c0, columns, shape, weight, stats)
+            _spread_shift(c0, columns, shape, stats, wide)
+        _sum_task(x, c0, columns, i0, i1, k, shape, wide, partial)
+        if fused:
+            _statistics_of(c0, columns, shape, eps, partial, stats)
+            _spread_affine(c0, columns, shape, stats, weight, bias, wide)
+    if phase & APPLY:
+        z = np.empty(columns, wide.dtype)
+        h, p = window(wide, c0, columns), _pitch(shape)
+        a, b = window(wide, p + c0, columns), window(wide, 2 * p + c0, columns)
+        for i in range(i0, i1):
+            n = _width(i, c0, columns, shape)
+            _apply_row(x, other, y, i * shape[1] + c0, n, h, a, b, act, slope, z)
+
+
+@Kernel
+def columns_forward(
+    x, other, y, shape, phase, eps, weight, bias, act, slope, stats, partial, wide
+):  # fmt: skip
+    """Statistics (phase 1), normalization (phase 2), or both a tile (phase 3).
+
+    As ``rows_forward``; ``partial`` is (chunks, 2, channels) float64 and ``wide``, flat
+    (3 * (width + 16)) in the compute type, is scratch for the coefficients of each column.
+    """
+    if phase == SUMS:
+        _first_shift(x, 0, shape[1], shape, weight, stats)
+        _spread_shift(0, shape[1], shape, stats, wide)
+    if phase == APPLY:
+        _spread_affine(0, shape[1], shape, stats, weight, bias, wide)
+    tasks = _tasks(shape, phase)
+    for t in prange(tasks):
+        # backwards after the sums: the cache holds the end; the index comes unsigned
+        task = tasks - 1 - np.int64(t) if phase == APPLY else np.int64(t)
+        _forward_task(
+            task, x, other, y, shape, phase, eps, weight, bias, act, slope, stats, partial, wide
+        )
+    if phase == SUMS:
+        _statistics_of(0, shape[1], shape, eps, partial, stats)
+
+
+@inline
+def _gradient_row(g, x, h, s, q):
+    apart()
+    for j in range(x.size):
+        v = widen(g[j])
+        s[j] += v
+        q[j] += v * (widen(x[j]) - h[j])
+
+
+@inline
+def _gradient_rows(g0, g1, g2, g3, x0, x1, x2, x3, h, s, q):
+    apart()
+    for j in range(x0.size):
+        z = h[j]
+        v0, v1, v2, v3 = widen(g0[j]), widen(g1[j]), widen(g2[j]), widen(g3[j])
+        d0, d1, d2, d3 = widen(x0[j]) - z, widen(x1[j]) - z, widen(x2[j]) - z, widen(x3[j]) - z
+        s[j] += (v0 + v1) + (v2 + v3)
+        q[j] += (v0 * d0 + v1 * d1) + (v2 * d2 + v3 * d3)
+
+
+@inline
+def _gradient_row_relu(g, x, h, a, b, s, q):
+    apart()
+    zero = h.dtype.type(0)
+    for j in range(x.size):
+        d = widen(x[j]) - h[j]
+        v = zero if d * a[j] + b[j] <= zero else widen(g[j])
+        s[j] += v
+        q[j] += v * d
+
+
+@inline
+def _gradient_rows_relu(g0, g1, x0, x1, h, a, b, s, q):
+    apart()
+    zero = h.dtype.type(0)
+    for j in range(x0.size):
+        d0, d1 = widen(x0[j]) - h[j], widen(x1[j]) - h[j]
+        v0 = zero if d0 * a[j] + b[j] <= zero else widen(g0[j])
+        v1 = zero if d1 * a[j] + b[j] <= zero else widen(g1[j])
+        s[j] += v0 + v1
+        q[j] += v0 * d0 + v1 * d1
+
+
+@inline
+def _load(g, row):
+    apart()
+    for j in range(row.size):
+        row[j] = widen(g[j])
+
+
+@inline
+def _gated_row(g, x, other, at, n, h, a, b, act, slope, from_output, z, row):
+    """Give in ``row`` the gradient before the activation."""
+    apart()
+    _load(window(g, at, n), row)
+    if from_output:
+        _load(window(other, at, n), z)
+    else:
+        _affine(window(x, at, n), z, h, a, b)
+        if other.size:
+            _add(z, window(other, at, n))
+    gate(z, row, act, slope)
+
+
+@splice
+def _gradient_run(
+    g, x, other, i0, i1, c0, columns, shape, h, a, b, act, slope, from_output, s, q, z, row
+):  # fmt: skip
+    w, i = shape[1], i0
+    while i < i1:
+        at, n = i * w + c0, _width(i, c0, columns, shape)
+        whole = i + 4 <= i1 and _width(i + 3, c0, columns, shape) == columns
+        if act == NONE and whole:
+            _gradient_rows(
+                window(g, at, n), window(g, at + w, n), window(g, at + 2 * w, n),
+                window(g, at + 3 * w, n), window(x, at, n), window(x, at + w, n),
+                window(x, at + 2 * w, n), window(x, at + 3 * w, n), h, s, q,
+            )  # fmt: skip
+            i += 4
+            continue
+        if act == RELU and other.size == 0 and whole:
+            _gradient_rows_relu(
+                window(g, at, n), window(g, at + w, n), window(x, at, n), window(x, at + w, n),
+                h, a, b, s, q,
+            )  # fmt: skip
+            i += 2
+            continue
+        if act == NONE:
+            _gradient_row(window(g, at, n), window(x, at, n), h, s, q)
+        elif act == RELU and other.size == 0:
+            _gradient_row_relu(window(g, at, n), window(x, at, n), h, a, b, s, q)
+        else:
+            part = window(row, 0, n)
+            _gated_row(
+                g, x, other, at, n, h, a, b, act, slope, from_output, window(z, 0, n), part
+            )  # fmt: skip
+            _gradient_row(part, window(x, at, n), h, s, q)
+        i += 1
+
+
+@inline
+def _input_gradient(g, x, dx, h, a, b, c):
+    apart()
+    for j in range(x.size):
+        dx[j] = narrow(dx, a[j] * widen(g[j]) + (b[j] * (widen(x[j]) - h[j]) + c[j]))
+
+
+@inline
+def _input_gradient_relu(g, x, dx, h, a, offset, b, c):
+    apart()
+    zero = h.dtype.type(0)
+    for j in range(x.size):
+        d = widen(x[j]) - h[j]
+        v = zero if d * a[j] + offset[j] <= zero else widen(g[j])
+        dx[j] = narrow(dx, a[j] * v + (b[j] * d + c[j]))
+
+
+@splice
+def _input_row(
+    g, x, other, dx, dother, at, n, h, a, offset, b, c, act, slope, from_output, z, row
+):  # fmt: skip
+    if other.size == 0 and act == NONE:
+        _input_gradient(window(g, at, n), window(x, at, n), window(dx, at, n), h, a, b, c)
+    elif other.size == 0 and act == RELU:
+        _input_gradient_relu(
+            window(g, at, n), window(x, at, n), window(dx, at, n), h, a, offset, b, c
+        )  # fmt: skip
+    else:
+        part = window(row, 0, n)
+        _gated_row(
+            g, x, other, at, n, h, a, offset, act, slope, from_output, window(z, 0, n), part
+        )  # fmt: skip
+        if dother.size:
+            _store(part, window(dother, at, n))
+        _input_gradient(part, window(x, at, n), window(dx, at, n), h, a, b, c)
+
+
+@splice
+def _merge_sums(c0, columns, shape, partial, stats, weight, sums):
+    r0, r1 = _channels(c0, columns, shape)
+    for r in range(r0, r1):
+        merge_gradient_sums(r, partial, stats, weight.dtype.type(stats[0, r]), sums)
+
+
+@inline
+def _backward_task(
+    t, g, x, other, dx, dother, shape, phase, training, weight, bias, act, slope, from_output,
+    stats, sums, partial, wide,
+):  # fmt: skip
+    c0, columns, i0, i1, k = _extent(t, shape, phase)
+    fused = phase == SUMS | APPLY
+    z, row = np.empty(columns, wide.dtype), np.empty(columns, wide.dtype)
+    w = shape[1]
+    p = _pitch(shape)
+    h, a = window(wide, c0, columns), window(wide, p + c0, columns)
+    b = window(wide, 2 * p + c0, columns)
+    if fused:
+        _spread_affine(c0, columns, shape, stats, weight, bias, wide)
+    if phase & SUMS:
+        s, q = np.zeros(columns, wide.dtype), np.zeros(columns, wide.dtype)
+        _clear(c0, columns, k, shape, partial)
+        for i in range(i0, i1, RUN):
+            _gradient_run(
+                g, x, other, i, min(i + RUN, i1), c0, columns, shape, h, a, b, act, slope,
+                from_output, s, q, z, row,
+            )  # fmt: skip
+            _flush(s, q, c0, shape, k, partial)
+        if fused:
+            _merge_sums(c0, columns, shape, partial, stats, weight, sums)
+            _spread_gradient(c0, columns, shape, stats, weight, sums, training, wide)
+    if phase & APPLY:
+        b1, c1 = window(wide, 3 * p + c0, columns), window(wide, 4 * p + c0, columns)
+        for i in range(i0, i1):
+            n = _width(i, c0, columns, shape)
+            _input_row(
+                g, x, other, dx, dother, i * w + c0, n, h, a, b, b1, c1, act, slope, from_output,
+                z, row,
+            )  # fmt: skip
+
+
+@Kernel
+def columns_backward(
+    g, x, other, dx, dother, shape, phase, training, weight, bias, act, slope, from_output,
+    stats, sums, partial, wide,
+):  # fmt: skip
+    """Sums of the gradient (phase 1), the input's gradient (phase 2), or both a tile (phase 3).
+
+    As ``rows_backward``; ``wide`` is flat (5 * (width + 16)).
+    """
+    if phase != SUMS | APPLY:
+        _spread_affine(0, shape[1], shape, stats, weight, bias, wide)
+    if phase == APPLY:
+        _spread_gradient(0, shape[1], shape, stats, weight, sums, training, wide)
+    tasks = _tasks(shape, phase)
+    for t in prange(tasks):
+        task = tasks - 1 - np.int64(t) if phase == APPLY else np.int64(t)
+        _backward_task(
+            task, g, x, other, dx, dother, shape, phase, training, weight, bias, act, slope,
+            from_output, stats, sums, partial, wide,
+        )  # fmt: skip
+    if phase == SUMS:
+        _merge_sums(0, shape[1], shape, partial, stats, weight, sums)

@@ -1,0 +1,203 @@
+"""The CPU kernels' Python side: which family, which shape, and the calls.
+
+Tensors are read in place, contiguous or channels_last; other strides are copied once to the
+layout that torch would give the output.
+"""
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from equipoise.ops import jit
+from equipoise.ops.normalize import columns, rows
+from equipoise.ops.normalize.layout import dense
+from equipoise.ops.normalize.reference import moments_in_float64
+from equipoise.ops.normalize.running import update_running
+from equipoise.ops.normalize.statistics import APPLY, SUMS
+from equipoise.ops.numbers import COMPUTE, as_array
+
+# numbers that one task sums, enough to pay for its start and few enough to stay in cache
+CHUNK = 65536
+# runs up to this length are walked as columns: a row of columns is long where a run is short
+SHORT = 64
+# numbers in a folded row or in a tile of short runs, so that coefficients stay in the L1 cache
+WIDTH = 1024
+# bytes of a tile that keeps both sweeps within the second-level cache
+TILE = 512 * 1024
+
+
+class Plan(NamedTuple):
+    """How a tensor of one shape and layout is walked."""
+
+    family: str
+    shape: tuple[int, ...]
+    chunks: int
+    groups: int
+    whole: bool
+    channels: int
+
+
+def _rows_plan(n: int, channels: int, length: int) -> Plan:
+    pieces = n * -(-length // CHUNK)
+    chunk = max(1, CHUNK // length)
+    group = max(1, min(WIDTH * 4 // length, channels // 8))
+    shape = (channels, n, length, length, channels * length, CHUNK, chunk, group)
+    return Plan("rows", shape, -(-pieces // chunk), -(-channels // group), True, channels)
+
+
+def _tiles_plan(n: int, channels: int, inner: int, item: int) -> Plan:
+    """Tiles of whole channels, each with all its rows, both phases in cache."""
+    width = channels * inner
+    wanted = max(WIDTH // inner, 1)
+    tile = min(width, wanted * inner)
+    shape = (n * width, width, channels, inner, tile, n)
+    return Plan("columns", shape, 1, -(-width // tile), True, channels)
+
+
+def _folded_plan(m: int, channels: int) -> Plan:
+    width = channels * max(1, WIDTH // channels)
+    count = -(-m * channels // width)
+    chunk = columns.RUN if count > 8 * columns.RUN else max(16, -(-count // 8))
+    shape = (m * channels, width, channels, 1, width, chunk)
+    return Plan("columns", shape, -(-count // chunk), 1, False, channels)
+
+
+@lru_cache(maxsize=4096)
+def plan(size: tuple[int, ...], contiguous: bool) -> Plan:
+    """Choose family and shape for a tensor of this size; the result depends on nothing else."""
+    n, channels = size[0], size[1]
+    length = 1
+    for extent in size[2:]:
+        length *= extent
+    if contiguous and length > SHORT:
+        return _rows_plan(n, channels, length)
+    if contiguous and length > 1:
+        return _tiles_plan(n, channels, length, 4)
+    return _folded_plan(n * length, channels)
+
+
+def _phases(p: Plan) -> tuple[int, ...]:
+    """Both phases at once where groups keep every thread busy, else one after the other."""
+    n = jit.threads()
+    if p.whole and (n == 1 or p.chunks == 1 or p.groups % n == 0 or p.groups >= 4 * n):
+        return (SUMS | APPLY,)
+    return (SUMS, APPLY)
+
+
+_nothing: dict[np.dtype, np.ndarray] = {}
+
+
+def _flat(tensor: torch.Tensor | None, like: np.ndarray) -> np.ndarray:
+    if tensor is not None:
+        return as_array(tensor)
+    return _nothing.setdefault(like.dtype, np.empty(0, like.dtype))
+
+
+@lru_cache(maxsize=256)
+def _constant(value: float, n: int, dtype: torch.dtype) -> np.ndarray:
+    return torch.full((n,), value, dtype=dtype).numpy()
+
+
+def parameter(tensor: torch.Tensor | None, value: float, n: int, dtype: torch.dtype) -> np.ndarray:
+    """Give a parameter in the compute type, or ``value`` everywhere where there is none."""
+    if tensor is None:
+        return _constant(value, n, dtype)
+    return tensor.detach().to(dtype).contiguous().numpy()
+
+
+def _run_forward(p, work, x, other, y, eps, weight, bias, act, slope, stats, phases):
+    partial = np.empty((p.chunks, 2, p.channels))
+    args = (eps, weight, bias, act, slope, stats, partial)
+    if p.family == "rows":
+        for phase in phases:
+            rows.rows_forward(work, x, other, y, p.shape, phase, *args)
+        return
+    wide = np.empty(3 * (p.shape[1] + 16), weight.dtype)
+    for phase in phases:
+        columns.columns_forward(work, x, other, y, p.shape, phase, *args, wide)
+
+
+def forward(x, weight, bias, other, stats, act, slope, eps):
+    """Normalize ``x``; with ``stats`` None by its own statistics.
+
+    Returns the output in the layout of ``x`` and stats (4, C) float64: mean, biased variance,
+    1 / sqrt(variance + eps), scratch.
+    """
+    x = dense(x)
+    other = None if other is None else dense(other, like=x)
+    y = torch.empty_like(x)
+    dtype, channels = COMPUTE[x.dtype], x.shape[1]
+    p = plan(tuple(x.shape), x.is_contiguous())
+    own = stats is None
+    if own:
+        stats = torch.empty((4, channels), dtype=torch.float64)
+    a = as_array(x)
+    weight = parameter(weight, 1.0, channels, dtype)
+    bias = parameter(bias, 0.0, channels, dtype)
+    args = (a, _flat(other, a), as_array(y), eps, weight, bias, act, slope, stats.numpy())
+    _run_forward(p, 2 * a.nbytes, *args, _phases(p) if own else (APPLY,))
+    if own and args[-1][3].any():
+        moments_in_float64(x, eps, stats)
+        _run_forward(p, 2 * a.nbytes, *args, (APPLY,))
+    return y, stats
+
+
+def _run_backward(p, work, arrays, phases, rest, dtype):
+    rest = (*rest, np.empty((p.chunks, 2, p.channels)))
+    if p.family == "rows":
+        for phase in phases:
+            rows.rows_backward(work, *arrays, p.shape, phase, *rest)
+        return
+    wide = np.empty(5 * (p.shape[1] + 16), dtype)
+    for phase in phases:
+        columns.columns_backward(work, *arrays, p.shape, phase, *rest, wide)
+
+
+def backward(g, x, other, stats, weight, bias, act, slope, from_output, training, want_other):
+    """Give the gradients of input, ``other``, weight and bias (the last two float64).
+
+    ``other`` is what was added, or the layer's output where ``from_output``.
+    """
+    x = dense(x)
+    g = dense(g, like=x)
+    other = None if other is None else dense(other, like=x)
+    dtype, channels = COMPUTE[x.dtype], x.shape[1]
+    dx = torch.empty_like(x)
+    dother = torch.empty_like(x) if want_other and act else None
+    sums = torch.empty((2, channels), dtype=torch.float64)
+    p = plan(tuple(x.shape), x.is_contiguous())
+    a = as_array(x)
+    weight = parameter(weight, 1.0, channels, dtype)
+    bias = parameter(bias, 0.0, channels, dtype)
+    arrays = (as_array(g), a, _flat(other, a), as_array(dx), _flat(dother, a))
+    rest = (training, weight, bias, act, slope, from_output, stats.numpy(), sums.numpy())
+    _run_backward(p, 3 * a.nbytes, arrays, _phases(p), rest, weight.dtype)
+    if want_other and dother is None:
+        dother = g
+    return dx, dother, sums[1], sums[0]
+
+
+def running(running_mean, running_var, stats, momentum: float, count: int) -> None:
+    """Move the running buffers towards the batch's statistics, in place."""
+    for buffer in (running_mean, running_var):
+        if buffer is None or buffer.dtype not in (torch.float32, torch.float64):
+            return update_by_torch(running_mean, running_var, stats, momentum, count)
+    if not (running_mean.is_contiguous() and running_var.is_contiguous()):
+        return update_by_torch(running_mean, running_var, stats, momentum, count)
+    update_running(
+        0, running_mean.detach().numpy(), running_var.detach().numpy(), stats.numpy(),
+        float(momentum), float(count),
+    )  # fmt: skip
+    torch.autograd.graph.increment_version((running_mean, running_var))
+    return None
+
+
+def update_by_torch(running_mean, running_var, stats, momentum, count) -> None:
+    """As ``running``, for any dtype and device, and traceable; ``momentum`` may be a tensor."""
+    unbiased = stats[1] * (count / (count - 1))
+    for buffer, value in ((running_mean, stats[0]), (running_var, unbiased)):
+        if buffer is not None:
+            wide = buffer.to(value.dtype)
+            buffer.copy_((1 - momentum) * wide + momentum * value)

@@ -1,0 +1,27 @@
+"""Which memory layouts the kernels read in place."""
+
+import torch
+
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def format_of(x: torch.Tensor) -> torch.memory_format:
+    """Give the memory format that torch's BatchNorm gives its output for this input."""
+    wanted = _CHANNELS_LAST.get(x.dim())
+    if wanted is None or x.is_contiguous():
+        return torch.contiguous_format
+    if x.is_contiguous(memory_format=wanted):
+        return wanted
+    # sliced channels_last tensors keep the channel innermost
+    strides = x.stride()
+    innermost = strides[1] == 1 and all(s >= strides[-1] for s in strides[2:])
+    ordered = strides[0] >= strides[2] and strides[-1] >= x.shape[1]
+    return wanted if innermost and ordered else torch.contiguous_format
+
+
+def dense(x: torch.Tensor, like: torch.Tensor | None = None) -> torch.Tensor:
+    """Give ``x`` without gaps in its own format, or in the format of ``like``."""
+    if like is None and x.is_contiguous():
+        return x
+    wanted = format_of(x if like is None else like)
+    return x.contiguous(memory_format=wanted)

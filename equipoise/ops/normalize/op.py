@@ -1,0 +1,189 @@
+"""The kernels as operators of ``torch.library``, and their autograd.
+
+Eager code on plain CPU tensors calls the kernels directly; under ``torch.compile`` and other
+dispatch modes the operators stand for them, so that tracers see one opaque node each way.
+"""
+
+import torch
+from torch import Tensor
+
+from equipoise.ops.normalize import reference
+from equipoise.ops.normalize.layout import dense
+
+ACTIVATIONS = (None, "relu", "leaky_relu", "silu", "gelu")
+# sign of the output = sign before the activation: the output serves as the mask
+_BY_SIGN = ("relu",)
+
+_library = torch.library.Library("equipoise", "DEF")
+_library.define(
+    "normalize_forward(Tensor x, Tensor? weight, Tensor? bias, Tensor? add, int activation, "
+    "float negative_slope, float eps) -> (Tensor, Tensor)"
+)
+_library.define(
+    "normalize_apply(Tensor x, Tensor? weight, Tensor? bias, Tensor? add, Tensor stats, "
+    "int activation, float negative_slope) -> Tensor"
+)
+_library.define(
+    "normalize_backward(Tensor grad, Tensor x, Tensor? other, Tensor stats, Tensor? weight, "
+    "Tensor? bias, int activation, float negative_slope, bool from_output, bool training, "
+    "bool want_add) -> (Tensor, Tensor, Tensor, Tensor)"
+)
+
+
+def _forward(x, weight, bias, add, activation, negative_slope, eps):
+    from equipoise.ops.normalize import cpu
+
+    return cpu.forward(x, weight, bias, add, None, activation, negative_slope, eps)
+
+
+def _apply(x, weight, bias, add, stats, activation, negative_slope):
+    from equipoise.ops.normalize import cpu
+
+    return cpu.forward(x, weight, bias, add, stats, activation, negative_slope, 0.0)[0]
+
+
+def _backward(g, x, other, stats, weight, bias, act, slope, from_output, training, want_add):
+    from equipoise.ops.normalize import cpu
+
+    dx, dadd, dweight, dbias = cpu.backward(
+        g, x, other, stats, weight, bias, act, slope, from_output, training, want_add
+    )
+    if dadd is None:
+        dadd = dx.new_empty(0)
+    # an operator's results are its own: none may be its argument, or a view of another
+    return dx, dadd.clone() if dadd is g else dadd, dweight.clone(), dbias.clone()
+
+
+def _fake_forward(x, weight, bias, add, activation, negative_slope, eps):
+    y = torch.empty_like(dense(x))
+    return y, x.new_empty((4, x.shape[1]), dtype=torch.float64)
+
+
+def _fake_apply(x, weight, bias, add, stats, activation, negative_slope):
+    return torch.empty_like(dense(x))
+
+
+def _fake_backward(g, x, other, stats, weight, bias, act, slope, from_output, training, want_add):
+    dx = torch.empty_like(dense(x))
+    dadd = torch.empty_like(dx) if want_add else dx.new_empty(0)
+    vector = x.new_empty((x.shape[1],), dtype=torch.float64)
+    return dx, dadd, vector, torch.empty_like(vector)
+
+
+for _name, _kernel, _fake in (
+    ("normalize_forward", _forward, _fake_forward),
+    ("normalize_apply", _apply, _fake_apply),
+    ("normalize_backward", _backward, _fake_backward),
+):
+    _library.impl(_name, _kernel, "CPU")
+    torch.library.register_fake(f"equipoise::{_name}", _fake, lib=_library)
+
+
+def _direct() -> bool:
+    """Tell whether kernels may be called without an operator: no tracer and no mode looks on."""
+    return not torch.compiler.is_compiling() and torch._C._len_torch_dispatch_stack() == 0
+
+
+def forward(x, weight, bias, add, stats, activation, negative_slope, eps):
+    """Run the forward kernel; ``stats`` None means the batch's own.  Returns y and stats."""
+    ops = torch.ops.equipoise
+    code = ACTIVATIONS.index(activation)
+    if stats is None:
+        run = _forward if _direct() else ops.normalize_forward
+        return run(x, weight, bias, add, code, negative_slope, eps)
+    run = _apply if _direct() else ops.normalize_apply
+    return run(x, weight, bias, add, stats, code, negative_slope), stats
+
+
+class Normalize(torch.autograd.Function):
+    """(x, weight, bias, add) -> (y, stats); keeps x, per-channel vectors and, for the
+    activation's derivative, what was added (the output for ReLU, which the next layer keeps).
+    """
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, add, stats, activation, negative_slope, eps):
+        """Normalize, and keep what backward needs."""
+        y, used = forward(x, weight, bias, add, stats, activation, negative_slope, eps)
+        ctx.activation, ctx.negative_slope, ctx.eps = activation, negative_slope, eps
+        ctx.training, ctx.added = stats is None, add is not None
+        ctx.from_output = add is not None and activation in _BY_SIGN
+        other = add if add is not None and activation is not None else None
+        ctx.save_for_backward(x, weight, bias, y if ctx.from_output else other, used)
+        if stats is not None:
+            return y
+        ctx.mark_non_differentiable(used)
+        return y, used
+
+    @staticmethod
+    def backward(ctx, g, *_):
+        """Run the backward kernel, or the plain formula where its result is differentiated."""
+        x, weight, bias, other, stats = ctx.saved_tensors
+        if g is None:
+            return (None,) * 8
+        if plain_backward(g, x, weight, bias, other):
+            return (*_differentiable(ctx, g, x, weight, bias, other, stats), *(None,) * 4)
+        run = _backward if _direct() else torch.ops.equipoise.normalize_backward
+        dx, dadd, dweight, dbias = run(
+            g, x, other, stats, weight, bias, ACTIVATIONS.index(ctx.activation),
+            ctx.negative_slope, ctx.from_output, ctx.training, ctx.needs_input_grad[3],
+        )  # fmt: skip
+        needs = ctx.needs_input_grad
+        return (
+            dx if needs[0] else None,
+            dweight.to(weight.dtype) if needs[1] else None,
+            dbias.to(bias.dtype) if needs[2] else None,
+            dadd if needs[3] else None,
+            *(None,) * 4,
+        )
+
+
+def plain_backward(*tensors) -> bool:
+    """Tell whether backward must be the plain formula."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch.is_grad_enabled() or not plain_tensors(*tensors)
+
+
+def _differentiable(ctx, g, x, weight, bias, other, stats):
+    """Give the gradients as differentiable functions of everything saved."""
+    activation, add = ctx.activation, other
+    needs = ctx.needs_input_grad
+    if ctx.from_output:
+        g, activation, add = torch.where(other > 0, g, 0), None, None
+    mean, variance = (None, None) if ctx.training else (stats[0], stats[1])
+    with torch.enable_grad():
+        # fresh views: x and add may be one tensor, and their gradients are two
+        x, weight, bias, add = (t if t is None else t.view_as(t) for t in (x, weight, bias, add))
+        y, _, _ = reference.normalize(
+            x, weight, bias, add, mean, variance, activation, ctx.negative_slope, ctx.eps
+        )
+    inputs = [x, weight, bias, add]
+    wanted = [t for t, need in zip(inputs, needs, strict=False) if need and t is not None]
+    create = torch.is_grad_enabled()
+    found = iter(torch.autograd.grad(y, wanted, g, create_graph=create) if wanted else ())
+    grads = [
+        next(found) if need and t is not None else None
+        for t, need in zip(inputs, needs, strict=False)
+    ]
+    if needs[3] and add is None:
+        grads[3] = g
+    return grads
+
+
+def plain_tensors(*tensors) -> bool:
+    """Tell whether all are ordinary tensors that no transform of torch's looks through."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return False
+    dual = torch.autograd.forward_ad._current_level >= 0
+    for t in tensors:
+        if t is None:
+            continue
+        if type(t) is not Tensor and type(t) is not torch.nn.Parameter:
+            return False
+        if torch._C._functorch.is_legacy_batchedtensor(t) or (dual and _is_dual(t)):
+            return False
+    return True
+
+
+def _is_dual(t: Tensor) -> bool:
+    return torch.autograd.forward_ad.unpack_dual(t).tangent is not None
