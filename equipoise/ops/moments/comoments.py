@@ -67,7 +67,7 @@ def _split(shift, delta):
     part = mean - shift
     rest = (shift - (mean - part)) + (delta - part)
     # infinite means have no rest
-    rest[rest != rest] = 0.0
+    rest[~(abs(rest) < np.inf)] = 0.0
     return mean, rest
 
 
@@ -90,4 +90,8 @@ def merge(a, b):
     with np.errstate(invalid="ignore", over="ignore"):
         delta = (b[1] - a[1]) + (b[2] - a[2])
         between = delta[:, None] * delta * (a[0] * share)
-        return count, *_split(a[1], a[2] + delta * share), a[3] + b[3] + between
+        mean, rest = _split(a[1], a[2] + delta * share)
+        # infinite means, or a distance too large for float64
+        lost = ~(abs(delta) < np.inf)
+        mean[lost] = (a[1] * (a[0] / count) + b[1] * share)[lost]
+        return count, mean, rest, a[3] + b[3] + between

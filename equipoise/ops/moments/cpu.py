@@ -313,52 +313,5 @@ def _merge(a, b, out):
     _merge_states(a, b, out)
 
 
-def _summarize_weighted(x, weights, out):
-    """Fill ``out`` with the state of the rows of ``x`` (n, columns), row i counted weights[i]."""
-    n, columns = x.shape
-    clear(out)
-    shift, total, squares = np.zeros(columns), np.empty(columns), np.empty(columns)
-    for i in range(n - 1, -1, -1):
-        for c in range(columns):
-            usable = weights[i] > 0.0 and abs(x[i, c]) < np.inf
-            shift[c] = x[i, c] if usable else shift[c]
-    for left in range(PASSES - 1, -1, -1):
-        total[:], squares[:] = 0.0, 0.0
-        out[COUNT], out[NANS] = 0.0, 0.0
-        for i in range(n):
-            if weights[i] > 0.0:
-                _add_weighted(x[i], weights[i], shift, total, squares, out)
-        moved = False
-        for c in range(columns):
-            count = out[COUNT, c]
-            if count > 0.0 and is_far(count, total[c], squares[c]):
-                mean = shift[c] + total[c] / count
-                if left > 0 and abs(mean) < np.inf and mean != shift[c]:
-                    shift[c] = mean
-                    moved = True
-        if not moved:
-            break
-    for c in range(columns):
-        count = out[COUNT, c]
-        if count > 0.0:
-            _, out[M2, c] = from_shifted(count, shift[c], total[c], squares[c])
-            out[MEAN, c], out[REST, c] = split(shift[c], total[c] / count)
-
-
-@inline
-def _add_weighted(row, weight, shift, total, squares, out):
-    for c in range(row.shape[0]):
-        v = row[c]
-        d = v - shift[c] if v == v else 0.0
-        total[c] += weight * d
-        squares[c] += weight * d * d
-        out[COUNT, c] += weight if v == v else 0.0
-        out[NANS, c] += 0.0 if v == v else weight
-        low, high = out[MIN, c], out[MAX, c]
-        out[MIN, c] = v if v < low else low
-        out[MAX, c] = v if v > high else high
-
-
 summarize = Kernel(_summarize)
-summarize_weighted = Kernel(_summarize_weighted)
 merge_states = Kernel(_merge)

@@ -15,8 +15,10 @@ def array(x, name="x"):
     """Give ``x`` as a real array: NumPy's for all memory of the CPU, else a torch tensor."""
     if isinstance(x, torch.Tensor):
         return _from_tensor(x, name)
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be masked: give {name}.filled(np.nan), or weights")
     try:
-        x = x if isinstance(x, np.ndarray) else np.asarray(x)
+        x = np.asarray(x)
     except ValueError as error:
         raise ValueError(f"{name} must be one array; NumPy says: {error}") from None
     if x.dtype.kind not in "fiub":
@@ -91,14 +93,14 @@ def axes(axis, shape) -> tuple[int, ...]:
 
 def weights(w, x, reduced: tuple[int, ...]):
     """Give ``w`` as float64 of the shape of x's reduced axes, next to x's memory."""
-    given = device(w)
+    here, there = (device(v) or torch.device("cpu") for v in (x, w))
+    if here != there:
+        raise ValueError(
+            f"weights must lie where x does; x is on {here}, weights are on {there}. "
+            "Move one with .to(...)."
+        )
     w = array(w, "weights")
-    if isinstance(w, torch.Tensor) or isinstance(x, torch.Tensor):
-        if given is not None and not (isinstance(x, torch.Tensor) and x.device == given):
-            raise ValueError(
-                f"weights must lie where x does; x is on {getattr(x, 'device', 'cpu')}, weights "
-                f"are on {given}. Move one with .to(...)."
-            )
+    if isinstance(x, torch.Tensor):
         w = torch.as_tensor(w, dtype=torch.float64, device=x.device)
         bad = bool(((w < 0) | ~w.isfinite()).any())
     else:
@@ -145,5 +147,5 @@ def common_device(a, b) -> torch.device | None:
 def keep(state, device) -> Any:
     """Give ``state`` as its device keeps it: NumPy's on the CPU, a tensor elsewhere."""
     if device is None or device.type == "cpu":
-        return state if isinstance(state, np.ndarray) else state.cpu().numpy()
+        return state.cpu().numpy() if isinstance(state, torch.Tensor) else state
     return torch.as_tensor(state).to(device)

@@ -10,9 +10,10 @@ BLOCK = 1 << 17
 LANES = 448
 # a matrix row wider than this is cut into tiles; more lanes leave that cache
 MAX_LANES = 1024
-# partial results: at most this many groups of blocks, and this many columns over all of them
+# partial results: at most this many groups of blocks, and this many columns over all of
+# them, which keeps them under a megabyte
 GROUPS = 128
-PARTS = 1 << 14
+PARTS = 12 << 10
 # tasks share out many short columns: this many tasks or so
 TASKS = 512
 # fewer values than this are not worth a kernel call of their own

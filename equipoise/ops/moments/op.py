@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 import torch
 
-from equipoise.ops.moments import cpu, inputs, reference
+from equipoise.ops.moments import cpu, inputs, reference, weighted
 from equipoise.ops.moments.layout import layout, matrix
 
 FIELDS = cpu.FIELDS
@@ -117,7 +117,7 @@ def _by_pieces(x, axes, weights):
 def _piece(x, weights):
     out = np.empty((FIELDS, x.shape[1]))
     if weights is not None:
-        cpu.summarize_weighted(
+        weighted.summarize_weighted(
             0, inputs.widen(x, np.float64), inputs.widen(weights, np.float64), out
         )
         return out

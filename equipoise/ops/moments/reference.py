@@ -41,7 +41,8 @@ def merge(a, b):
     share = (b[0] / count).where(count > 0, 0)
     delta = (b[1] - a[1]) + (b[6] - a[6])
     step = a[6] + delta * share
-    mean = a[1] + step
+    # infinite means, or a distance too large for float64, have a mean and no rest
+    mean = torch.where(delta.isfinite(), a[1] + step, a[1] * (1 - share) + b[1] * share)
     part = mean - a[1]
     rest = ((a[1] - (mean - part)) + (step - part)).nan_to_num(0, 0, 0)
     m2 = a[2] + b[2] + delta * delta * a[0] * share
