@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from equipoise.report._study_view import View, counted, milliseconds, spread
+from equipoise.report._study_view import View, counted, even, milliseconds, rate, spread
 from equipoise.report.bars import Bar, bars
 from equipoise.report.curves import thinned
 from equipoise.report.lines import Series, lines
@@ -35,7 +35,9 @@ def accuracy(view: View, key: str, chosen: dict) -> Figure:
         view.pointwise(name, lr, "eval_steps", lambda t: t["test_accuracy"])
         for name, lr in chosen.items()
     ]
-    rule = (view.target, f"target {percent(view.target)}") if usable(view.target) else None
+    rule = (
+        (view.target, f"target {percent(view.target, trim=True)}") if usable(view.target) else None
+    )
     return _drawn(
         view,
         series,
@@ -84,24 +86,26 @@ def speed(view: View) -> list[Figure]:
         _bars(
             view,
             "steps",
-            f"Steps to {percent(view.target)} test accuracy",
+            f"Steps to {percent(view.target, trim=True)} test accuracy",
             "training steps",
             "Shorter is faster. The thin line is the range over the seeds that got there.",
             lambda row: row["steps_to_target"],
+            number,
         ),
         _bars(
             view,
             "time",
             "Time per training step",
             "milliseconds",
-            "Shorter is faster. The thin line is the range over seeds; times depend on the machine.",
+            "Shorter is faster. The thin line is the range over seeds; load moves it.",
             lambda row: milliseconds(row["seconds_per_step"]),
+            even,
         ),
     ]
 
 
-def _bars(view, key, title, unit, read, pick):
-    picked = [(row, pick(row), str(spread(pick(row), number))) for row in view.study["summary"]]
+def _bars(view, key, title, unit, read, pick, write):
+    picked = [(row, pick(row), str(spread(pick(row), write))) for row in view.study["summary"]]
     rows = [_bar(view, row, values, text) for row, values, text in picked]
     desc = "; ".join(f"{row['norm']}: {text}" for row, _, text in picked)
     return Figure(title, read, bars(rows, key=key, title=title, desc=desc, x_label=unit))
@@ -120,7 +124,7 @@ def rates(view: View) -> Figure:
         "diverged; a ring marks each norm’s best learning rate.",
         matrix(
             rows,
-            [number(lr) for lr in view.rates],
+            [rate(lr) for lr in view.rates],
             key="rates-matrix",
             title=title,
             desc="The table below holds the same numbers.",
@@ -160,7 +164,7 @@ def landscape(view: View) -> list[Figure]:
             view,
             "gradient_change",
             "Change of the gradient along the gradient",
-            "How far the gradient turns from where it started. Lower is smoother.",
+            "In lengths of the gradient itself; the largest on the way. Lower is smoother.",
             lambda v: v,
         ),
     ]
@@ -191,7 +195,7 @@ def _accuracy_scale(view):
 
 def _log_scale(view, field):
     """The y axis that all learning rates share: of what trains, since what diverges leaves it."""
-    seen = [v for t in view.sound() for v in view.bins.mean(t[field])]
+    seen = [v for t in view.sound for v in view.bins.mean(t[field])]
     return fit(seen, log=True)
 
 
@@ -216,14 +220,13 @@ def _cell(row, cell):
     lost = cell["diverged"]
     mark = f"✕ {lost}/{cell['of']}" if lost else ""
     value = percent(cell["accuracy"]) if usable(cell["accuracy"]) else ""
+    at = f"{row['norm']} at learning rate {rate(cell['lr'])}"
     steps = cell["steps_to_target"]
-    said = (
-        f"{row['norm']} at learning rate {number(cell['lr'])}: accuracy {percent(cell['accuracy'])}, "
-        f"{lost} of {counted(cell['of'], 'seed')} diverged, "
-        + (f"{number(steps)} steps to the target" if usable(steps) else "target not reached")
-    )
+    goal = f"{number(steps)} steps to the target" if usable(steps) else "target not reached"
+    fate = f"{lost} of {counted(cell['of'], 'seed')} diverged"
+    said = f"{at}: accuracy {percent(cell['accuracy'])}, {goal}, {fate}"
     return Cell(
-        cell["accuracy"] if not lost or value else None,
+        cell["accuracy"],
         value or mark,
         mark if value else "",
         said,
@@ -260,7 +263,7 @@ def _panels(view, layers, field, key, rule):
 
 _WORDS = {
     "mean_shift": "distance of the means in standard deviations",
-    "std_ratio": "ratio of the standard deviations",
+    "std_ratio": "change of the standard deviations",
 }
 
 
@@ -290,6 +293,6 @@ def _probed(view, field, title, read, pick) -> Figure:
     return _drawn(view, series, field, title, ("Log scale. " if wide else "") + read, y_scale=scale)
 
 
-def _width(pair):
-    low, high = pair or (None, None)
+def _width(ends):
+    low, high = ends or (None, None)
     return high - low if usable(low) and usable(high) else None

@@ -6,7 +6,7 @@ from typing import Any
 
 from equipoise.report.curves import Bins, aligned, band, thinned
 from equipoise.report.lines import Series
-from equipoise.report.scale import Scale, fit, usable
+from equipoise.report.scale import Scale, fit, number, usable
 
 # points of one section's curves in all, about 30 bytes each: this keeps the page small
 _POINTS = 5000
@@ -47,7 +47,7 @@ class View:
     @cached_property
     def bins(self) -> Bins:
         """The bins that all curves over steps share."""
-        longest = max((len(t["loss"]) for t in self.study["trials"]), default=0)
+        longest = max((len(t["loss"]) for t in self.ended), default=0)
         curves = max(1, len(self.names) * (len(self.rates) + 1))
         return Bins.over(longest, min(100, max(24, _POINTS // curves)))
 
@@ -57,12 +57,18 @@ class View:
         return fit([0, max(1, self.bins.steps)], nice=False)
 
     def trials(self, name: str, lr: float | None) -> list[dict]:
-        """The trials of a norm at a learning rate."""
-        return [t for t in self.study["trials"] if t["norm"] == name and t["lr"] == lr]
+        """The trials of a norm at a learning rate that ran to their end or diverged."""
+        return [t for t in self.ended if t["norm"] == name and t["lr"] == lr]
 
+    @cached_property
+    def ended(self) -> list[dict]:
+        """The trials that were not interrupted: those that the summary counts, too."""
+        return [t for t in self.study["trials"] if t["status"] != "interrupted"]
+
+    @property
     def sound(self) -> list[dict]:
         """The trials that did not diverge."""
-        return [t for t in self.study["trials"] if t["status"] != "diverged"]
+        return [t for t in self.ended if t["status"] != "diverged"]
 
     def stepwise(self, name, lr, values) -> Series:
         """A series over steps, where ``values(trial)`` has one value a step."""
@@ -97,6 +103,15 @@ def _end(trial, row):
     if trial["status"] != "diverged" or not usable(trial["diverged_at"]) or not seen:
         return None
     return trial["diverged_at"], seen[-1]
+
+
+def rate(lr: float | None) -> str:
+    """Write a learning rate; two that differ must not look alike.
+
+    >>> rate(0.0316228)
+    '0.0316228'
+    """
+    return number(lr, 6)
 
 
 def counted(count, noun: str) -> str:
@@ -138,6 +153,15 @@ def spread(values: dict | None, write) -> Spread:
     low, high = values["low"], values["high"]
     ranged = usable(low) and usable(high) and low != high
     return Spread(write(values["median"]), f"{write(low)}–{write(high)}" if ranged else "", note)
+
+
+def even(value) -> str:
+    """Write a measured number so that a column of them lines up.
+
+    >>> even(14), even(3.256)
+    ('14.0', '3.26')
+    """
+    return number(value, trim=False)
 
 
 def milliseconds(values: dict | None) -> dict | None:

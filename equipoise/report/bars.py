@@ -33,7 +33,7 @@ def bars(rows: Sequence[Bar], *, key: str, title: str, desc: str, x_label: str) 
     >>> "40 (35–52)" in chart
     True
     """
-    scale = fit([v for row in rows for v in (row.value, row.high)], zero=True, count=4)
+    scale = fit([v for row in rows for v in (row.value, row.high)], zero=True)
     height = _HEAD + _ROW * len(rows) + _FOOT
     return svg.chart(
         _axis(scale, x_label, height),
@@ -77,6 +77,5 @@ def _bar(row, i, scale):
 
 
 def _range(low, high, y):
-    yield svg.tag("line", x1=low, x2=high, y1=y, y2=y, class_="range")
-    for x in (low, high):
-        yield svg.tag("line", x1=x, x2=x, y1=y - 4, y2=y + 4, class_="range")
+    for a, b, half in ((low, high, 0), (low, low, 4), (high, high, 4)):
+        yield svg.tag("line", x1=a, x2=b, y1=y - half, y2=y + half, class_="range")

@@ -5,8 +5,9 @@ while text sits at percentages and keeps its size.  The script reads values for 
 back from the paths, so every number is on the page once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from markupsafe import Markup
 
@@ -81,14 +82,16 @@ def lines(
     Examples
     --------
     >>> one = Series("batch", [1, 2, 3], [0.9, 0.5, 0.4], index=1)
-    >>> lines([one], key="loss", title="Loss", desc="It falls.", x_label="step")[:36]
-    Markup('<svg id="loss" class="chart lines l')
+    >>> lines([one], key="loss", title="Loss", desc="It falls.", x_label="step")[:30]
+    Markup('<svg id="loss" class="chart li')
     """
     drawn = [one for one in series if any(usable(v) for v in one.y)]
     places = sorted({x for one in drawn for x in one.x if usable(x)})
     x_scale = x_scale or fit(places, nice=False)
     y_scale = y_scale or fit([v for one in drawn for v in one.values()], log=log)
-    frame = _Frame(x_scale, y_scale, height - _TOP - _FOOT, percent if shares else number)
+    frame = _Frame(
+        x_scale, y_scale, height - _TOP - _FOOT, partial(percent, trim=True) if shares else number
+    )
     return svg.chart(
         frame.grid(x_label),
         frame.rule(*rule) if rule else "",
@@ -113,7 +116,7 @@ class _Frame:
     x: Scale
     y: Scale
     tall: int
-    write: object
+    write: Callable[[float], str]
 
     def at(self, value) -> float:
         """Pixels from the top, kept inside the frame."""
@@ -122,6 +125,8 @@ class _Frame:
     def grid(self, x_label):
         yield svg.tag("g", [self._y_tick(v) for v in self.y.ticks(4)], class_="axis")
         yield svg.tag("g", [self._x_tick(v) for v in self.x.ticks(5)], class_="axis")
+        base = _TOP + self.tall
+        yield svg.tag("line", x1=0, x2="100%", y1=base, y2=base, class_="tick")
         yield svg.tag(
             "text", x_label, x="100%", y=_TOP + self.tall + 34, class_="unit", text_anchor="end"
         )
@@ -205,7 +210,7 @@ class _Frame:
 
     def _label(self, y, to, one):
         # a leader belongs to a line that reaches the edge
-        if self.x(one.x[len(one.y) - 1]) > 0.97 and usable(one.y[-1]):
+        if self.x(one.x[len(one.y) - 1]) > 0.9 and usable(one.y[-1]):
             path = f"M2 {y:.1f}L7 {y:.1f}L13 {to:.1f}"
             yield svg.tag("path", d=path, class_=f"leader {svg.style(one.index)[:2]}")
         text = svg.short(one.name, 14)

@@ -10,7 +10,7 @@ from equipoise.report.scale import Scale, usable
 
 _ROW, _HEAD, _FOOT = 46, 26, 22
 # ink on a fuller shade would fall under 4.5:1
-_FULL = 0.62
+_FAINT, _FULL = 0.04, 0.62
 
 
 @dataclass(frozen=True)
@@ -48,28 +48,29 @@ def matrix(
     True
     """
     wide = 1 / max(1, len(columns))
-    cells = [
-        _cell(cell, j, i, wide, scale, key)
-        for i, (_, _, row) in enumerate(rows)
-        for j, cell in enumerate(row)
+    places = [
+        (cell, j, i) for i, (_, _, row) in enumerate(rows) for j, cell in enumerate(row) if cell
     ]
     height = _HEAD + _ROW * len(rows) + _FOOT
     return svg.chart(
         svg.tag("defs", _hatch(key)),
         [_column(text, j, wide) for j, text in enumerate(columns)],
         [_name(name, index, i) for i, (name, index, _) in enumerate(rows)],
-        cells,
+        [_cell(cell, j, i, wide, scale, key) for cell, j, i in places],
+        # last, so that no neighbour covers one
+        [_ring(j, i, wide) for cell, j, i in places if cell.ringed],
         svg.tag("text", x_label, x="100%", y=height - 4, text_anchor="end", class_="unit"),
         key=key,
         title=title,
         desc=desc,
         height=height,
-        kind="matrix" + (" wide" if len(columns) > 6 else "") + _more(columns),
+        kind=_kind(len(columns)),
     )
 
 
-def _more(columns):
-    return " wider" if len(columns) > 12 else ""
+def _kind(columns):
+    """Say whether a phone must scroll to read the cells."""
+    return "matrix" + (" wide" if columns > 6 else "") + (" wider" if columns > 12 else "")
 
 
 def _hatch(key):
@@ -96,35 +97,38 @@ def _name(name, index, i):
 
 
 def _cell(cell, j, i, wide, scale, key):
-    if cell is None:
-        return ""
-    box = {
+    box = _box(j, i, wide)
+    return svg.tag(
+        "g",
+        svg.tag("title", cell.said or cell.text),
+        svg.tag("rect", **box, class_="cell", fill_opacity=_shade(cell.value, scale)),
+        svg.tag("rect", **box, fill=f"url(#{key}-hatch)") if cell.hatched else "",
+        _words(cell, svg.share((j + 0.5) * wide), _HEAD + (i + 0.5) * _ROW),
+        class_="mark",
+    )
+
+
+def _box(j, i, wide):
+    return {
         "x": svg.share(j * wide),
         "y": _HEAD + i * _ROW,
         "width": svg.share(wide),
         "height": _ROW,
     }
-    shade = (
-        0.04 + (_FULL - 0.04) * min(1.0, max(0.0, scale(cell.value))) if usable(cell.value) else 0
-    )
-    middle, y = svg.share((j + 0.5) * wide), _HEAD + (i + 0.5) * _ROW
-    lines = [cell.text, cell.below] if cell.below else [cell.text]
-    return svg.tag(
-        "g",
-        svg.tag("title", cell.said or cell.text),
-        svg.tag("rect", **box, class_="cell", fill_opacity=round(shade, 3)),
-        svg.tag("rect", **box, fill=f"url(#{key}-hatch)") if cell.hatched else "",
-        svg.tag("rect", **box, class_="ring") if cell.ringed else "",
-        [
-            svg.tag(
-                "text",
-                text,
-                x=middle,
-                y=y + 4 + 16 * (n - (len(lines) - 1) / 2),
-                text_anchor="middle",
-                class_="unit" if n else "value",
-            )
-            for n, text in enumerate(lines)
-        ],
-        class_="mark",
-    )
+
+
+def _shade(value, scale):
+    if not usable(value):
+        return 0
+    return round(_FAINT + (_FULL - _FAINT) * min(1.0, max(0.0, scale(value))), 3)
+
+
+def _words(cell, x, y):
+    first = y - 4 if cell.below else y + 4
+    yield svg.tag("text", cell.text, x=x, y=first, text_anchor="middle", class_="value")
+    if cell.below:
+        yield svg.tag("text", cell.below, x=x, y=first + 16, text_anchor="middle", class_="below")
+
+
+def _ring(j, i, wide):
+    return svg.tag("rect", **_box(j, i, wide), class_="ring")

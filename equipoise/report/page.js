@@ -21,7 +21,7 @@
       : rounded.toLocaleString("en", { maximumFractionDigits: 9 });
     return text.replace(/-/g, "−");
   };
-  const percent = (value) => (100 * value).toFixed(1).replace(/\.0$/, "").replace("-", "−") + "%";
+  const percent = (value) => (100 * value).toFixed(1).replace("-", "−") + "%";
 
   const scale = (text) => {
     const [low, high, kind] = text.split(" ");

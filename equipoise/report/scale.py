@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
+from typing import TypeGuard
 
 # beyond this a difference of two values may overflow
 _HUGE = 1e150
 
 
-def usable(value) -> bool:
+def usable(value) -> TypeGuard[float]:
     """Tell whether ``value`` is a number that an axis can hold.
 
     >>> [usable(v) for v in (1, 0.5, None, float("nan"), "1", True)]
@@ -39,11 +40,11 @@ class Scale:
             return -1.0
         return log10(value / self.low) / log10(self.high / self.low)
 
-    def ticks(self, count: int = 5) -> list[float]:
+    def ticks(self, count: int = 4) -> list[float]:
         """Round numbers inside the scale, about ``count`` of them.
 
         >>> Scale(0, 1).ticks(), Scale(0.003, 20, log=True).ticks()
-        ([0.0, 0.2, 0.4, 0.6, 0.8, 1.0], [0.01, 0.1, 1.0, 10.0])
+        ([0.0, 0.25, 0.5, 0.75, 1.0], [0.01, 0.1, 1.0, 10.0])
         """
         if self.log and self.high / self.low >= 4:
             return _decades(self.low, self.high, count)
@@ -52,7 +53,7 @@ class Scale:
         return [_tidy(i * step) for i in range(first, last + 1)]
 
 
-def fit(values, *, log=False, zero=False, nice=True, count=5) -> Scale:
+def fit(values, *, log=False, zero=False, nice=True, count=4) -> Scale:
     """Give the scale that holds the usable ones among ``values``.
 
     With ``zero`` it starts at 0 (bars); with ``nice`` it ends on round numbers.  On a log
@@ -79,11 +80,15 @@ def fit(values, *, log=False, zero=False, nice=True, count=5) -> Scale:
     )
 
 
-def number(value, digits: int = 3) -> str:
-    """Write a number in at most ``digits`` significant digits; what is no number is a dash.
+def number(value, digits: int = 3, *, trim: bool = True) -> str:
+    """Write a number in ``digits`` significant digits; what is no number is a dash.
+
+    Zeros at the end of a fraction are dropped, unless ``trim`` is false: columns then line up.
 
     >>> [number(v) for v in (0.01234, 1234.5, 0.1, 2.5e-7, -3, None)]
     ['0.0123', '1,230', '0.1', '2.5×10⁻⁷', '−3', '–']
+    >>> number(14, trim=False)
+    '14.0'
     """
     if not usable(value):
         return "–"
@@ -92,24 +97,27 @@ def number(value, digits: int = 3) -> str:
     if size and not 1e-4 <= size < 1e6:
         return _power(f"{value:.{digits - 1}e}")
     plain = f"{float(text):,.{_decimals(size, digits)}f}"
-    return (plain.rstrip("0").rstrip(".") if "." in plain else plain).replace("-", "−")
+    if trim and "." in plain:
+        plain = plain.rstrip("0").rstrip(".")
+    return plain.replace("-", "−")
 
 
-def percent(value, digits: int = 1) -> str:
-    """Write a share as a percentage.
+def percent(value, *, trim: bool = False) -> str:
+    """Write a share as a percentage; ``trim`` drops the decimal of a whole one.
 
-    >>> percent(0.9731), percent(1), percent(None)
-    ('97.3%', '100%', '–')
+    >>> percent(0.9731), percent(0.95), percent(0.95, trim=True), percent(None)
+    ('97.3%', '95.0%', '95%', '–')
     """
     if not usable(value):
         return "–"
-    return f"{100 * value:.{digits}f}".removesuffix("." + "0" * digits).replace("-", "−") + "%"
+    text = f"{100 * value:.1f}"
+    return (text.removesuffix(".0") if trim else text).replace("-", "−") + "%"
 
 
 def _step(span, count):
     raw = span / max(count, 1)
     power = 10.0 ** floor(log10(raw))
-    return next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
+    return next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.95)
 
 
 def _tidy(value):

@@ -14,7 +14,7 @@ from equipoise.report._study_figures import (
     rates,
     speed,
 )
-from equipoise.report._study_view import Spread, View, counted, milliseconds, spread
+from equipoise.report._study_view import Spread, View, counted, even, milliseconds, rate, spread
 from equipoise.report.scale import number, percent
 
 
@@ -49,9 +49,9 @@ def render(study: dict[str, Any]) -> str:
         title=f"equipoise study · {study['data']['name']}",
         headline=headline,
         sentences=sentences,
-        finished=sum(t["status"] in ("done", "diverged") for t in study["trials"]),
+        finished=len(view.ended),
         planned=view.planned,
-        target=percent(view.target),
+        target=percent(view.target, trim=True),
         table=[_row(view, row) for row in study["summary"]],
         panels=_panels(view),
         best=_legend(view, best_rates(view)),
@@ -80,7 +80,7 @@ class Panel:
 def _panels(view):
     choices = [("best", "best of each norm", best_rates(view))]
     choices += [
-        (f"rate-{i}", number(lr), {name: lr for name in view.names})
+        (f"rate-{i}", rate(lr), {name: lr for name in view.names})
         for i, lr in enumerate(view.rates)
     ]
     return [
@@ -103,7 +103,7 @@ def _note(view, name, lr):
         return "trained at no learning rate"
     trials = view.trials(name, lr)
     lost = sum(t["status"] == "diverged" for t in trials)
-    note = f"learning rate {number(lr)}" if trials else f"not run at {number(lr)}"
+    note = f"learning rate {rate(lr)}" if trials else f"not run at {rate(lr)}"
     return f"{note}, {lost} of {counted(len(trials), 'seed')} diverged" if lost else note
 
 
@@ -112,11 +112,11 @@ def _row(view, row):
         "name": row["norm"],
         "index": view.index[row["norm"]],
         "cells": [
-            Spread(number(row["best_lr"])),
+            Spread(rate(row["best_lr"])),
             spread(row["best_accuracy"], percent),
             spread(row["steps_to_target"], number),
-            Spread(number(row["largest_lr"])),
-            spread(milliseconds(row["seconds_per_step"]), number),
+            Spread(rate(row["largest_lr"])),
+            spread(milliseconds(row["seconds_per_step"]), even),
         ],
     }
 
@@ -125,7 +125,7 @@ def _cells(row):
     for cell in row["matrix"]:
         yield {
             "name": row["norm"],
-            "lr": number(cell["lr"]),
+            "lr": rate(cell["lr"]),
             "accuracy": percent(cell["accuracy"]),
             "diverged": f"{cell['diverged']} of {cell['of']}",
             "steps": number(cell["steps_to_target"]),
@@ -134,33 +134,57 @@ def _cells(row):
 
 def _method(view):
     study, settings = view.study, view.study["settings"]
-    data, model, machine = study["data"], study["model"], study["machine"]
-    shape = " × ".join(str(n) for n in data["shape"] or [])
-    versions = ", ".join(f"{name} {version}" for name, version in study["versions"].items())
+    model, machine = study["model"], study["machine"]
     return [
-        (
-            "Data",
-            f"{data['name']}: {number(data['train'], 9)} samples to train on, "
-            f"{number(data['test'], 9)} to test on, {shape}, {data['classes']} classes",
-        ),
+        ("Data", _data(study["data"])),
         ("Network", f"{model['name']}, {number(model['parameters'], 9)} parameters"),
         ("Optimizer", settings["optimizer"]),
         (
             "Training",
-            f"{settings['epochs']} epochs of {settings['steps']} steps in all, "
+            f"{counted(settings['epochs'], 'epoch')}, {counted(settings['steps'], 'step')} in all, "
             f"mini-batches of {settings['batch_size']}",
         ),
+        ("Trials", _trials(view)),
+        ("Start", _start(settings.get("paired"))),
         (
-            "Trials",
-            f"{counted(len(view.names), 'norm')} × {counted(len(view.rates), 'learning rate')} "
-            f"({', '.join(number(lr) for lr in view.rates)}) × "
-            f"{counted(len(settings['seeds']), 'seed')}",
+            "Diverged",
+            "a trial whose loss or gradient overflows, or whose loss blows up, is stopped there; "
+            "it counts as not having reached the target",
         ),
         (
             "Curves",
-            f"per step, averaged over {counted(view.bins.width, 'step')} for drawing; "
-            "test accuracy is drawn where it was measured",
+            f"loss, gradient norm and drift are averaged over {counted(view.bins.width, 'step')} "
+            "for drawing; accuracy and landscape are drawn where they were measured",
+        ),
+        (
+            "Time",
+            "forward, backward and update with nothing recorded, the norms taking turns; other "
+            "load on the machine moves it",
         ),
         ("Machine", f"{machine['cpu']}, {counted(machine['threads'], 'thread')}"),
-        ("Versions", versions),
+        ("Versions", ", ".join(f"{name} {text}" for name, text in study["versions"].items())),
     ]
+
+
+def _data(data):
+    shape = " × ".join(str(n) for n in data["shape"] or [])
+    return (
+        f"{data['name']}: {number(data['train'], 9)} samples to train on, "
+        f"{number(data['test'], 9)} to test on, of {shape}, in {data['classes']} classes"
+    )
+
+
+def _trials(view):
+    lrs, seeds = ", ".join(map(rate, view.rates)), len(view.study["settings"]["seeds"])
+    return (
+        f"{counted(len(view.names), 'norm')} × {counted(len(view.rates), 'learning rate')} "
+        f"({lrs}) × {counted(seeds, 'seed')}"
+    )
+
+
+def _start(paired):
+    if paired is False:
+        return "for one seed all norms meet the same mini-batches, but not the same first weights"
+    return "for one seed all norms meet the same mini-batches" + (
+        " and start from the same weights" if paired else ""
+    )
