@@ -70,6 +70,7 @@ HARD = {
     "an outlier in the first row": np.concatenate([[[1e8, -1e12]], random((2999, 2))]),
     "an outlier in the last row": np.concatenate([random((2999, 2)), [[1e8, -1e12]]]),
     "a first block unlike the rest": np.concatenate([1e6 + random((64, 2)), random((3000, 2))]),
+    "NaNs first": np.concatenate([np.full((64, 2), np.nan), 1e8 + random((2936, 2))]),
     "sorted": np.sort(random((3000, 2)), axis=0),
     "a trend": np.linspace(0, 1e6, 3000)[:, None] + random((3000, 2)),
     "constant": np.full((3000, 2), 0.1),

@@ -1,0 +1,157 @@
+"""Each kernel of Moments broken on purpose: the checks of the suite must fail.
+
+The sources run as plain Python here, which takes milliseconds where compiling takes seconds.
+"""
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import numba
+import numpy as np
+import pytest
+from exact import assert_exact
+from numba import types
+
+from equipoise.ops.moments import cpu, formula, layout, weighted
+
+FIELDS = ("count", "mean", "m2", "min", "max", "nan_count")
+
+
+def as_python(modules, edits):
+    """Run the modules' sources in one namespace, uncompiled, after edits (pattern -> text)."""
+    names = {
+        "inline": lambda f: f,
+        "Kernel": lambda f: lambda work, *args: f(*args),
+        "prange": range,
+        "window": lambda x, start, size: x[start : start + size],
+    }
+    source = "\n".join(Path(module.__file__).read_text() for module in modules)
+    source = re.sub(r"^from (equipoise|numba)\S* import .*$", "", source, flags=re.MULTILINE)
+    source = re.sub(r"@(inline|splice|fast)\n", "", source)
+    for old, new in edits.items():
+        assert old in source, f"the source no longer has: {old}"
+        source = source.replace(old, new)
+    exec(compile(source, "kernels", "exec"), names)
+    return SimpleNamespace(**names)
+
+
+def moments(state):
+    return SimpleNamespace(shape=state.shape[1:], **dict(zip(FIELDS, state, strict=False)))
+
+
+def random(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def columns():
+    nans = random((90, 100))
+    nans[::7, 1] = np.nan
+    yield random((90, 3)), (0,)
+    yield nans, (0,)
+    yield 1e8 + random((90, 3)), (0,)
+    yield np.concatenate([[[1e8, 0, 0]], random((2000, 3))]), (0,)
+    # no sample to take the shift from
+    yield np.concatenate([np.full((40, 3), np.nan), 1e8 + random((600, 3))]), (0,)
+    yield random((3, 1200)), (0,)
+    yield random((3, 800)), (1,)
+    yield random((9, 2, 30)), (0, 2)
+    yield random((3, 2, 700)), (0, 2)
+    yield 1e8 + random(6000), (0,)
+    yield random((2, 5000)), (1,)
+
+
+def check_columns(kernels):
+    """Raise where the kernel is wrong."""
+    # blocks of about 1024 values, so that there are several
+    with np.errstate(all="ignore"), mock.patch.object(layout, "BLOCK", 1024):
+        for x, axes in columns():
+            where = layout.layout.__wrapped__(x.shape, tuple(s // 8 for s in x.strides), axes)
+            out = np.empty((cpu.FIELDS, where.plan[2]))
+            kernels.summarize(0, x.reshape(-1), where.plan, out)
+            kept = [n for i, n in enumerate(x.shape) if i not in axes]
+            assert_exact(moments(out.reshape(-1, *kept)), x, axes, ulps=16)
+
+
+def weighted_rows():
+    x, weights = 1e6 + random((60, 2)), np.arange(60.0) % 4
+    x[:4, 1] = np.nan
+    x[4] = [np.inf, np.nan]
+    yield x, weights
+    # a first row that hardly counts and stands far off
+    x, weights = random((60, 2)), np.ones(60)
+    x[0], weights[0] = 1e3, 1e-6
+    yield x, weights
+
+
+def check_weighted(kernels):
+    """Raise where the weighted kernel is wrong."""
+    with np.errstate(all="ignore"):
+        for x, weights in weighted_rows():
+            out = np.empty((cpu.FIELDS, 2))
+            kernels.summarize_weighted(0, x, weights, out)
+            assert_exact(moments(out), x, weights=weights, ulps=16)
+
+
+MODULES = (formula, cpu, weighted)
+
+
+def test_the_unbroken_sources_pass():
+    kernels = as_python(MODULES, {})
+    check_columns(kernels)
+    check_weighted(kernels)
+
+
+BREAKS = {
+    "no redo where the shift is far": {"if abs(mean) < np.inf and mean != sums[c]:": "if False:"},
+    "a redo without clearing": {"        sums[j + SQUARES] = 0.0\n": ""},
+    "one row of four lost": {"(dc * dc + dd * dd)": "(dc * dc)"},
+    "left-over rows lost": {"for i in range(4 * quarter, rows):": "for i in range(0):"},
+    "the tail lost": {"_add_one(window(x, o, tail), sums)": "pass"},
+    "NaNs not looked for": {"not omit:": "False:"},
+    "NaNs not counted": {"sums[j + MISSING] += (na + nb) + (nc + nd)": "pass"},
+    "the minimum of one row lost": {"low = vc if vc < low else low": "pass"},
+    "lanes not added up": {"sums[j + SQUARES] += sums[o + SQUARES]": "pass"},
+    "no shift in the copies of a column": {"sums[j] = sums[j - width]": "pass"},
+    "the term between blocks dropped": {"+ delta * delta * count_a * share": ""},
+    "the rest of the mean dropped": {"+ (rest_b - rest_a)": ""},
+    "no correction for the shift": {"m2 = squares - total * delta": "m2 = squares"},
+    "the last block lost": {
+        "(group + 1) * blocks // groups": "((group + 1) * blocks - 1) // groups"
+    },
+}
+
+
+@pytest.mark.parametrize("broken", BREAKS)
+def test_a_broken_kernel_is_caught(broken):
+    kernels = as_python(MODULES, BREAKS[broken])
+    with pytest.raises((AssertionError, OverflowError, ValueError)):
+        check_columns(kernels)
+
+
+WEIGHTED_BREAKS = {
+    "weight 0 counts": {"if weight > 0.0:": "if True:"},
+    "squares without weight": {"weight * d * d": "d * d"},
+    "no redo where the shift is far": {
+        "if abs(mean) < np.inf and mean != sums[0, c]:": "if False:"
+    },
+    "NaNs counted once": {"else weights[i]": "else 1.0"},
+}
+
+
+@pytest.mark.parametrize("broken", WEIGHTED_BREAKS)
+def test_a_broken_weighted_kernel_is_caught(broken):
+    kernels = as_python(MODULES, WEIGHTED_BREAKS[broken])
+    with pytest.raises((AssertionError, OverflowError, ValueError)):
+        check_weighted(kernels)
+
+
+@pytest.mark.parametrize("loop", ["_add_four", "_add_four_omit"])
+def test_the_inner_loop_is_made_of_vectors(loop):
+    row = types.float32[::1]
+    compiled = numba.njit((row, row, row, row, types.float64[::1]), error_model="numpy")(
+        getattr(cpu, loop).py_func
+    )
+    code = compiled.inspect_llvm(compiled.signatures[0])
+    assert re.search(r"fpext <\d+ x float>", code)
