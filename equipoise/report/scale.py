@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from math import ceil, floor, isfinite, log10
 from typing import TypeGuard
 
-# beyond this a difference of two values may overflow
-_HUGE = 1e150
+# beyond these a difference or a ratio of two values may overflow
+_HUGE, _TINY = 1e150, 1e-150
 
 
 def usable(value) -> TypeGuard[float]:
@@ -36,7 +36,7 @@ class Scale:
     def __call__(self, value: float) -> float:
         if not self.log:
             return (value - self.low) / (self.high - self.low)
-        if value <= 0:
+        if value < _TINY:
             return -1.0
         return log10(value / self.low) / log10(self.high / self.low)
 
@@ -66,7 +66,7 @@ def fit(values, *, log=False, zero=False, nice=True, count=4) -> Scale:
     >>> fit([])
     Scale(low=0.0, high=1.0, log=False)
     """
-    kept = [float(v) for v in values if usable(v) and (v > 0 or not log)]
+    kept = [float(v) for v in values if usable(v) and (v > _TINY or not log)]
     if zero:
         kept.append(0.0)
     low, high = _apart(min(kept), max(kept), log) if kept else (0.1 if log else 0.0, 1.0)
@@ -92,6 +92,8 @@ def number(value, digits: int = 3, *, trim: bool = True) -> str:
     """
     if not usable(value):
         return "–"
+    # no minus before a zero
+    value = value or 0.0
     text = f"{value:.{digits}g}"
     size = abs(float(text))
     if size and not 1e-4 <= size < 1e6:
@@ -110,7 +112,7 @@ def percent(value, *, trim: bool = False) -> str:
     """
     if not usable(value):
         return "–"
-    text = f"{100 * value:.1f}"
+    text = f"{100 * value:.1f}".replace("-0.0", "0.0")
     return (text.removesuffix(".0") if trim else text).replace("-", "−") + "%"
 
 
@@ -127,12 +129,12 @@ def _tidy(value):
 
 def _apart(low, high, log):
     """Give two values some room, where all are one and the same."""
-    if high - low > 1e-9 * max(abs(low), abs(high)):
+    if high - low > max(1e-9 * max(abs(low), abs(high)), _TINY):
         return low, high
     if log:
         return low / 2, high * 2
     room = abs(high) * 0.1
-    return (low - room, high + room) if room else (0.0, 1.0)
+    return (low - room, high + room) if room > _TINY else (0.0, 1.0)
 
 
 def _round_log(value, side):

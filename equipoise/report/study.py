@@ -142,7 +142,7 @@ def _method(view):
         (
             "Training",
             f"{counted(settings['epochs'], 'epoch')}, {counted(settings['steps'], 'step')} in all, "
-            f"mini-batches of {settings['batch_size']}",
+            f"mini-batches of {number(settings['batch_size'], 9)}",
         ),
         ("Trials", _trials(view)),
         ("Start", _start(settings.get("paired"))),
@@ -167,10 +167,10 @@ def _method(view):
 
 
 def _data(data):
-    shape = " × ".join(str(n) for n in data["shape"] or [])
+    shape = " × ".join(number(n, 9) for n in data["shape"] or [])
     return (
         f"{data['name']}: {number(data['train'], 9)} samples to train on, "
-        f"{number(data['test'], 9)} to test on, of {shape}, in {data['classes']} classes"
+        f"{number(data['test'], 9)} to test on, of {shape}, in {number(data['classes'])} classes"
     )
 
 
