@@ -299,8 +299,9 @@ def _until(process, text):
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["checking the network", "timing a step", "[1/", "[4/"])
 def test_ctrl_c_keeps_what_has_finished(tmp_path, moment):
-    long = ["--epochs", "40", "--lr", "0.1,0.2,0.3", "--norms", "none,torch_batch"]
-    process = _process("study", *long, "--out", str(tmp_path / "out"))
+    # two dozen short trials: many are left at every moment
+    many = ["--epochs", "3", "--lr", "0.1,0.2,0.3,0.4", "--norms", "none,torch_batch"]
+    process = _process("study", *many, "--out", str(tmp_path / "out"))
     _until(process, moment)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
@@ -322,7 +323,7 @@ def test_ctrl_c_keeps_what_has_finished(tmp_path, moment):
 
 @pytest.mark.slow
 def test_ctrl_c_twice(tmp_path):
-    process = _process("study", "--epochs", "40", "--norms", "none", "--out", str(tmp_path))
+    process = _process("study", "--epochs", "3", "--norms", "none", "--out", str(tmp_path))
     _until(process, "[1/")
     for _ in range(2):
         process.send_signal(signal.SIGINT)

@@ -176,7 +176,8 @@ class Engine:
             built.append(plan.build(norm, plan.settings.seeds[0]))
             scratch = plan.build(norm, plan.settings.seeds[0])
             with userfile.seeded(0):
-                models.check(scratch, plan.data, plan.settings.batch_size, plan.model_name)
+                name = f"{plan.model_name} with norm {norm}"
+                models.check(scratch, plan.data, plan.settings.batch_size, name)
         self.paired = models.are_paired(built)
         self.parameters = sum(p.numel() for p in built[0].model.parameters())
 

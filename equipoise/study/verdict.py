@@ -31,7 +31,10 @@ def sentences(
     goal = f"{percent(target)} test accuracy"
     said = []
     if finished < planned:
-        said.append(f"Partial: {finished} of {planned} trials finished before the study stopped.")
+        said.append(
+            f"Partial: {finished} of {planned} trials finished before the study stopped; what "
+            "follows knows only those, so the norms may not have met the same rates and seeds."
+        )
     said += _compared(rows, goal, seeds)
     said += [_result(row, goal, steps) for row in rows]
     said += [_control(a, b, goal) for a, b in combinations(rows, 2) if _same(a, b)]
