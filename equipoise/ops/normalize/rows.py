@@ -76,9 +76,11 @@ def _piece(v, r, shape):
 
 
 @splice
-def _first_shift(x, r, shape, zero):
-    base, size = r * shape[3], min(shape[2], FIRST)
-    return _sum(window(x, base, size), zero) * (zero + 1 / size)
+def _first_shift(x, r, shape, weight):
+    """Take the mean of the row's first numbers as its shift, rounded to the compute type."""
+    cast = weight.dtype.type
+    size = min(shape[2], FIRST)
+    return cast(_sum(window(x, r * shape[3], size), cast(0)) / cast(size))
 
 
 @splice
@@ -173,7 +175,7 @@ def _forward_task(
     r0, r1, first, last = _extent(t, shape, phase)
     if phase & SUMS:
         for r in range(r0, r1):
-            stats[0, r] = _first_shift(x, r, shape, weight.dtype.type(0))
+            stats[0, r] = _first_shift(x, r, shape, weight)
         for k in range(first, last):
             _sum_chunk(x, r0, r1, k, shape, weight, partial, stats)
         if phase & APPLY:
