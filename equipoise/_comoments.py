@@ -37,7 +37,7 @@ class CoMoments:
 
     Notes
     -----
-    Chunks of rows are centred before they are multiplied (BLAS, float64), so nothing cancels as
+    Chunks of rows are centred before they are multiplied (in float64), so nothing cancels as
     in XᵀX - n mean meanᵀ.  A NaN or an infinity spoils the entries of its column; rows of weight
     0 count nowhere.
 
@@ -250,4 +250,4 @@ def _targets(y, x, device):
         )
     if isinstance(x, torch.Tensor) and not isinstance(y, torch.Tensor):
         y = torch.as_tensor(y, device=x.device)
-    return y.reshape(len(y), -1) if y.ndim == 1 else y, tuple(y.shape[1:])
+    return y[:, None] if y.ndim == 1 else y, tuple(y.shape[1:])

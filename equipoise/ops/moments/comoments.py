@@ -1,4 +1,4 @@
-"""Cross products of columns: chunks that are centred first, then multiplied by BLAS, then merged.
+"""Cross products of columns: chunks that are centred first, then multiplied, then merged.
 
 A state is (count, mean (p,), rest (p,), m2 (p, p)) in float64, where rest is what rounding the
 mean lost.  The same lines serve NumPy and torch.
@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from equipoise.ops.moments import inputs
+from equipoise.ops.moments.gram import gram
 
-# values in a chunk: a megabyte of float64, and at least the rows that keep BLAS busy
+# values in a chunk: a megabyte of float64, and at least the rows that keep the products busy
 CHUNK = 1 << 17
 ROWS = 256
 
@@ -43,7 +44,7 @@ def _chunk(x, y, weights):
         return 0.0, z.sum(0) * np.nan, z.sum(0), z.T @ z
     if weights is None:
         return float(len(z)), *_centred(z, float(len(z)))
-    return float(weights.sum()), *_centred(z, float(weights.sum()), weights[:, None])
+    return float(weights.sum()), *_centred(z, float(weights.sum()), weights)
 
 
 def _centred(z, count, weights=None):
@@ -52,13 +53,26 @@ def _centred(z, count, weights=None):
         mean = z[0] + _mean(z - z[0], count, weights)
         d = z - mean
         rest = _mean(d, count, weights)
-        d = d if weights is None else d * weights**0.5
-        m2 = d.T @ d - rest[:, None] * rest * count
+        m2 = _products(d, weights) - rest[:, None] * rest * count
         return *_split(mean, rest), m2
 
 
 def _mean(d, count, weights):
-    return (d if weights is None else d * weights).sum(0) / count
+    return (d if weights is None else d * weights[:, None]).sum(0) / count
+
+
+def _products(d, weights):
+    """Give Σ w d dᵀ over the rows of ``d``."""
+    if isinstance(d, torch.Tensor):
+        return d.T @ (d if weights is None else d * weights[:, None])
+    (n, p), (rows, columns) = d.shape, (-(-size // 4) * 4 for size in d.shape)
+    padded, factors = np.zeros((rows, columns)), np.zeros(rows)
+    padded[:n, :p] = d
+    factors[:n] = 1.0 if weights is None else weights
+    out = np.empty((columns, columns))
+    # every value is read once for four columns
+    gram(padded.nbytes * (columns // 4), padded.reshape(-1), factors, out)
+    return out[:p, :p]
 
 
 def _split(shift, delta):
