@@ -64,6 +64,7 @@ def pair(view: View, key: str, chosen: dict) -> list[Figure]:
             title,
             read,
             y_scale=_log_scale(view, field),
+            x_note=view.bin_note,
         )
         for field, title, read in (
             (
@@ -236,11 +237,11 @@ def _cell(row, cell):
 
 
 def _panels(view, layers, field, key, rule):
-    """One chart a layer, all on the same axes."""
+    """One chart a layer, all on the same axes, and whether those are logarithmic."""
     by_layer = [_layer_series(view, layer, field) for layer in layers]
     seen = [v for series in by_layer for one in series for v in one.values() if usable(v)]
     scale = _drift_scale(seen, field)
-    return [
+    figures = [
         Figure(
             layer,
             "",
@@ -250,6 +251,7 @@ def _panels(view, layers, field, key, rule):
                 title=f"{layer}: {_WORDS[field]}",
                 desc="One line a norm.",
                 x_label=_STEP,
+                x_note=view.bin_note,
                 x_scale=view.steps,
                 y_scale=scale,
                 rule=rule,
@@ -259,6 +261,7 @@ def _panels(view, layers, field, key, rule):
         )
         for i, (layer, series) in enumerate(zip(layers, by_layer, strict=True))
     ]
+    return {"log": scale.log, "figures": figures}
 
 
 _WORDS = {

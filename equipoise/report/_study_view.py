@@ -56,6 +56,11 @@ class View:
         """The x axis of everything over training steps."""
         return fit([0, max(1, self.bins.steps)], nice=False)
 
+    @property
+    def bin_note(self) -> str:
+        """What is said behind a step that stands for its bin."""
+        return f", mean of {self.bins.width} steps" if self.bins.width > 1 else ""
+
     def trials(self, name: str, lr: float | None) -> list[dict]:
         """The trials of a norm at a learning rate that ran to their end or diverged."""
         return [t for t in self.ended if t["norm"] == name and t["lr"] == lr]

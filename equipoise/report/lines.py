@@ -48,6 +48,7 @@ def lines(
     title: str,
     desc: str,
     x_label: str,
+    x_note: str = "",
     x_scale: Scale | None = None,
     y_scale: Scale | None = None,
     log: bool = False,
@@ -68,6 +69,8 @@ def lines(
         What is read out in place of the picture.
     x_label : str
         What x counts, such as "training step".
+    x_note : str
+        Said behind each x that is read, such as ", mean of 3 steps".
     x_scale, y_scale : Scale, optional
         Fixed axes, for charts that are to be compared; fitted to the series by default.
     log : bool
@@ -107,6 +110,7 @@ def lines(
         data_xscale=_bounds(x_scale),
         data_yscale=_bounds(y_scale),
         data_xlabel=x_label,
+        data_xnote=x_note or None,
         data_shares="" if shares else None,
     )
 

@@ -21,6 +21,10 @@
       : rounded.toLocaleString("en", { maximumFractionDigits: 9 });
     return text.replace(/-/g, "−");
   };
+  const even = (value) => {
+    const size = Math.abs(value);
+    return size >= 1e-4 && size < 1000 ? value.toPrecision(3).replace("-", "−") : number(value);
+  };
   const percent = (value) => (100 * value).toFixed(1).replace("-", "−") + "%";
 
   const scale = (text) => {
@@ -43,16 +47,20 @@
     }
     return tips.get(figure);
   };
-  const show = (svg, rows, x, y) => {
+  const show = (svg, rows, x, y, beside) => {
     const figure = svg.closest("figure") || svg.parentElement;
     const tip = tipOf(figure);
     tip.replaceChildren(...rows);
     tip.hidden = false;
     const box = figure.getBoundingClientRect();
-    const width = tip.offsetWidth;
-    const left = x - box.left + (x + width + 24 > document.documentElement.clientWidth ? -width - 14 : 14);
-    tip.style.left = `${clamp(left, 0, Math.max(0, box.width - width))}px`;
-    tip.style.top = `${y - box.top}px`;
+    const [width, height, edge] = [tip.offsetWidth, tip.offsetHeight, document.documentElement.clientWidth - 8];
+    const sides = beside ? [x + 14, x - 14 - width] : [];
+    const fits = sides.find((left) => left >= 8 && left + width <= edge);
+    const left = fits === undefined ? clamp(x - width / 2, 8, edge - width) : fits;
+    // where neither side has room, on a phone, it stands above and leaves the curves visible
+    const lift = beside && fits === undefined ? height + 6 : 0;
+    tip.style.left = `${left - box.left}px`;
+    tip.style.top = `${y - box.top - lift}px`;
   };
   const hide = (svg) => { tipOf(svg.closest("figure") || svg.parentElement).hidden = true; };
 
@@ -70,7 +78,9 @@
     svg.removeAttribute("aria-labelledby");
     name.remove();  // it would cover the values with a tooltip of its own
     svg.setAttribute("tabindex", "0");
-    svg.addEventListener("pointermove", (event) => { const i = near(event); if (i >= 0) go(i); });
+    for (const moved of ["pointermove", "pointerdown"]) {
+      svg.addEventListener(moved, (event) => { const i = near(event); if (i >= 0) go(i); });
+    }
     svg.addEventListener("pointerleave", (event) => { if (event.pointerType === "mouse") leave(); });
     svg.addEventListener("blur", leave);
     svg.addEventListener("keydown", (event) => {
@@ -92,7 +102,7 @@
     if (!xs.length) return;
     const x = scale(svg.dataset.xscale);
     const y = scale(svg.dataset.yscale);
-    const write = "shares" in svg.dataset ? percent : number;
+    const write = "shares" in svg.dataset ? percent : even;
     const nearest = (s) => xs.reduce((best, v, i) => (Math.abs(x.share(v) - s) < Math.abs(x.share(xs[best]) - s) ? i : best), 0);
     const plot = svg.querySelector(".plot");
     const top = Number(plot.getAttribute("y"));
@@ -110,7 +120,7 @@
       const place = `${100 * x.share(xs[i])}%`;
       const marks = [make("line", { x1: place, x2: place, y1: top, y2: top + tall, class: "crosshair" }, SVG)];
       const head = make("b", {});
-      head.textContent = `${svg.dataset.xlabel} ${number(xs[i])}`;
+      head.textContent = `${svg.dataset.xlabel} ${number(xs[i])}${svg.dataset.xnote || ""}`;
       const rows = [head];
       const words = [head.textContent];
       for (const one of series) {
@@ -126,7 +136,7 @@
       }
       layer.replaceChildren(...marks);
       const box = svg.getBoundingClientRect();
-      show(svg, rows, box.left + box.width * x.share(xs[i]), box.top + top);
+      show(svg, rows, box.left + box.width * x.share(xs[i]), box.top + top, true);
       return words.join("; ");
     };
     const near = (event) => {
@@ -149,7 +159,7 @@
       clear();
       all[i].classList.add("read");
       const box = all[i].getBoundingClientRect();
-      show(svg, [texts[i]], box.left + Math.min(box.width, 40), box.bottom + 4);
+      show(svg, [texts[i]], box.left + box.width / 2, box.bottom + 4, false);
       return texts[i];
     };
     readable(svg, all.length, read, (event) => all.indexOf(event.target.closest(".mark")), clear);

@@ -74,7 +74,7 @@ def test_hovering_shows_the_values_there(visit, html):
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 80)
     tip = page.locator("figure:has(#loss-best) .tip")
     assert tip.is_visible()
-    assert re.match(r"training step 11\d(\.5)?\nnone \d", tip.inner_text())
+    assert re.match(r"training step 11\d, mean of 3 steps\nnone \d", tip.inner_text())
     assert chart.locator(".crosshair").count() == 1
     page.mouse.move(2, 2)
     assert tip.is_hidden()
