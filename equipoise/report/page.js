@@ -76,7 +76,8 @@
     const name = svg.querySelector("title");
     svg.setAttribute("aria-label", `${name.textContent}. Arrow keys read values.`);
     svg.removeAttribute("aria-labelledby");
-    name.remove();  // it would cover the values with a tooltip of its own
+    // the browser's own tooltip would cover the values
+    name.remove();
     svg.setAttribute("tabindex", "0");
     for (const moved of ["pointermove", "pointerdown"]) {
       svg.addEventListener(moved, (event) => { const i = near(event); if (i >= 0) go(i); });
@@ -97,6 +98,14 @@
   const points = (path) => [...(path ? path.getAttribute("d") : "").matchAll(/(-?[\d.]+) (-?[\d.]+)/g)]
     .map((match) => [Number(match[1]) / 1000, 1 - Number(match[2]) / 1000]);
 
+  // what each line and its band hold at every place: [median, low or high, ...]
+  const recorded = (plot, nearest) => [...plot.children].map((group) => {
+    const line = group.querySelector(".line");
+    const values = new Map(points(line).map(([px, py]) => [nearest(px), [py]]));
+    for (const [px, py] of points(group.querySelector(".band"))) values.get(nearest(px))?.push(py);
+    return { name: group.dataset.name, colour: line.classList[1], values };
+  });
+
   const lines = (svg) => {
     const xs = svg.dataset.x ? svg.dataset.x.split(" ").map(Number) : [];
     if (!xs.length) return;
@@ -107,13 +116,8 @@
     const plot = svg.querySelector(".plot");
     const top = Number(plot.getAttribute("y"));
     const tall = Number(plot.getAttribute("height"));
-    const series = [...plot.children].map((group) => {
-      const line = group.querySelector(".line");
-      const values = new Map();
-      for (const [px, py] of points(line)) values.set(nearest(px), [py]);
-      for (const [px, py] of points(group.querySelector(".band"))) (values.get(nearest(px)) || []).push(py);
-      return { name: group.dataset.name, colour: line.classList[1], values };
-    });
+    // read at the first use: a page holds dozens of charts
+    let series;
     const layer = make("g", { "pointer-events": "none" }, SVG);
     svg.append(layer);
     const read = (i) => {
@@ -123,6 +127,7 @@
       head.textContent = `${svg.dataset.xlabel} ${number(xs[i])}${svg.dataset.xnote || ""}`;
       const rows = [head];
       const words = [head.textContent];
+      series ??= recorded(plot, nearest);
       for (const one of series) {
         const [middle, ...range] = one.values.get(i) || [];
         if (middle === undefined) continue;
@@ -173,7 +178,8 @@
     rates.hidden = false;
     const choose = (key) => document.querySelectorAll(".panel").forEach((panel) => { panel.hidden = panel.id !== key; });
     rates.addEventListener("change", (event) => choose(event.target.value));
-    const checked = rates.querySelector("input:checked");  // a reload keeps the choice
+    // a reload keeps the choice
+    const checked = rates.querySelector("input:checked");
     if (checked) choose(checked.value);
   }
 
@@ -194,7 +200,8 @@
         await navigator.clipboard.writeText(text);
         copy.textContent = "Copied";
       } catch {
-        getSelection().selectAllChildren(source);  // the reader copies by hand
+        // the reader copies by hand
+        getSelection().selectAllChildren(source);
         copy.textContent = "Selected";
       }
       said.textContent = copy.textContent;
