@@ -26,50 +26,61 @@ log = logging.getLogger("equipoise")
 SERIAL_BYTES = 256 * 1024
 
 
-def _sources_key() -> str:
-    """Hash every file under ops/: Numba's own cache does not see edits in imported helpers."""
+def _sources_key(folder: Path) -> str:
+    """Hash what a kernel in ``folder`` may inline: Numba's cache does not see edits in helpers."""
+    ops = Path(__file__).parent
     digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
+    for path in sorted({*ops.glob("*.py"), *ops.glob("moments/formula.py"), *folder.glob("*.py")}):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 @cache
-def cache_folder() -> str | None:
-    """Give the writable folder that compiled kernels are kept in, or None where there is none."""
+def cache_folder(source: str = __file__) -> str | None:
+    """Give the writable folder for the compiled kernels of a source file, None if there is none."""
     home = os.environ.get("EQUIPOISE_CACHE") or os.path.join(
         os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "equipoise"
     )
-    folder = Path(home) / _sources_key()
+    folder = Path(home) / _sources_key(Path(source).parent)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        warnings.warn(
-            f"equipoise compiles its kernels anew in each process: {folder} is not writable "
-            f"({error.strerror}). Set EQUIPOISE_CACHE to a writable folder.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
+        _warn_uncached(home, error.strerror)
         return None
     return str(folder)
 
 
-def _compile(function, **options):
-    """Decorate with ``numba.njit``, the disk cache in our own folder."""
-    folder = cache_folder()
-    if folder is not None:
-        # Numba's index knows functions, not options: each form has a folder of its own
-        folder = os.path.join(folder, "parallel" if options else "serial")
+@cache
+def _warn_uncached(home: str, reason: str):
+    warnings.warn(
+        f"equipoise compiles its kernels anew in each process: {home} is not writable ({reason}). "
+        "Set EQUIPOISE_CACHE to a writable folder.",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+
+def _decorate(decorator, function, form: str, *args, **options):
+    """Compile with one of Numba's decorators, the disk cache in our own folder.
+
+    Numba's index knows functions, not options: each form has a folder of its own.
+    """
+    folder = cache_folder(function.__code__.co_filename)
     if folder is None:
-        return numba.njit(nogil=True, error_model="numpy", **options)(function)
+        return decorator(*args, error_model="numpy", **options)(function)
     # the locator reads CACHE_DIR when the decorator runs; the user's own setting comes back after
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, folder
+    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, os.path.join(folder, form)
     try:
-        return numba.njit(nogil=True, error_model="numpy", cache=True, **options)(function)
+        return decorator(*args, error_model="numpy", cache=True, **options)(function)
     finally:
         numba.config.CACHE_DIR = before
+
+
+def _compile(function, **options):
+    form = "parallel" if options else "serial"
+    return _decorate(numba.njit, function, form, nogil=True, **options)
 
 
 # helpers are never called from Python: without wrappers they compile in half the time

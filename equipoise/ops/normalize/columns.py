@@ -13,9 +13,9 @@ Sweeps over memory: 2 reads and 1 write forward, 4 reads and 1 write backward; i
 """
 
 import numpy as np
-from numba import prange
+from numba import carray
 
-from equipoise.ops.jit import Kernel, apart, inline, splice, window
+from equipoise.ops.jit import apart, inline, splice, window
 from equipoise.ops.normalize.activations import NONE, RELU, activate, gate
 from equipoise.ops.normalize.statistics import (
     APPLY,
@@ -26,6 +26,7 @@ from equipoise.ops.normalize.statistics import (
     write_statistics,
 )
 from equipoise.ops.numbers import narrow, widen
+from equipoise.ops.tasks import AFTER, ALL, BEFORE, TaskKernel, float64_at, stored
 
 # rows that are summed in the compute type before float64 takes over
 RUN = 128
@@ -57,11 +58,14 @@ def _extent(t, shape, phase):
 
 
 @splice
-def _tasks(shape, phase):
-    tiles = (shape[1] + shape[4] - 1) // shape[4]
-    if phase == SUMS | APPLY:
-        return tiles
-    return tiles * ((_rows(shape) + shape[5] - 1) // shape[5])
+def _shape(integers, k):
+    i = integers
+    return i[k], i[k + 1], i[k + 2], i[k + 3], i[k + 4], i[k + 5]
+
+
+@splice
+def _chunks(shape):
+    return (_rows(shape) + shape[5] - 1) // shape[5]
 
 
 @splice
@@ -307,29 +311,35 @@ def _forward_task(
             _apply_row(x, other, y, i * shape[1] + c0, n, h, a, b, act, slope, z)
 
 
-@Kernel
-def columns_forward(
-    x, other, y, shape, phase, eps, weight, bias, act, slope, stats, partial, wide
-):  # fmt: skip
+@TaskKernel
+def columns_forward(t, integers, floats, tag, computed):
     """Statistics (phase 1), normalization (phase 2), or both a tile (phase 3).
 
-    As ``rows_forward``; ``partial`` is (chunks, 2, channels) float64 and ``wide``, flat
-    (3 * (width + 16)) in the compute type, is scratch for the coefficients of each column.
+    Integers and floats as for ``rows_forward``; before the shape the address of ``wide``, flat
+    (3 * (width + 16)) in the compute type: scratch for the coefficients of each column.
     """
-    if phase == SUMS:
-        _first_shift(x, 0, shape[1], shape, weight, stats)
-        _spread_shift(0, shape[1], shape, stats, wide)
-    if phase == APPLY:
-        _spread_affine(0, shape[1], shape, stats, weight, bias, wide)
-    tasks = _tasks(shape, phase)
-    for t in prange(tasks):
-        # backwards after the sums: the cache holds the end; the index comes unsigned
-        task = tasks - 1 - np.int64(t) if phase == APPLY else np.int64(t)
+    added, phase, act, shape = integers[7], integers[8], integers[9], _shape(integers, 11)
+    channels, width = shape[2], shape[1]
+    x = stored(tag, integers[0], ALL)
+    weight, bias = stored(computed, integers[3], channels), stored(computed, integers[4], channels)
+    wide = stored(computed, integers[10], ALL)
+    stats = carray(float64_at(floats, integers[5]), (4, channels))
+    partial = carray(float64_at(floats, integers[6]), (_chunks(shape), 2, channels))
+    if t >= 0:
+        # backwards after the sums: the cache holds the end
+        last = _chunks(shape) * ((width + shape[4] - 1) // shape[4]) - 1
         _forward_task(
-            task, x, other, y, shape, phase, eps, weight, bias, act, slope, stats, partial, wide
-        )
-    if phase == SUMS:
-        _statistics_of(0, shape[1], shape, eps, partial, stats)
+            last - t if phase == APPLY else t, x, stored(tag, integers[1], added * ALL),
+            stored(tag, integers[2], ALL), shape, phase, floats[0], weight, bias, act, floats[1],
+            stats, partial, wide,
+        )  # fmt: skip
+    elif t == BEFORE and phase == SUMS:
+        _first_shift(x, 0, width, shape, weight, stats)
+        _spread_shift(0, width, shape, stats, wide)
+    elif t == BEFORE and phase == APPLY:
+        _spread_affine(0, width, shape, stats, weight, bias, wide)
+    elif t == AFTER and phase == SUMS:
+        _statistics_of(0, width, shape, floats[0], partial, stats)
 
 
 @inline
@@ -512,25 +522,40 @@ def _backward_task(
             )  # fmt: skip
 
 
-@Kernel
-def columns_backward(
-    g, x, other, dx, dother, shape, phase, training, weight, bias, act, slope, from_output,
-    stats, sums, partial, wide,
-):  # fmt: skip
+@TaskKernel
+def columns_backward(t, integers, floats, tag, computed):
     """Sums of the gradient (phase 1), the input's gradient (phase 2), or both a tile (phase 3).
 
-    As ``rows_backward``; ``wide`` is flat (5 * (width + 16)).
+    Integers and floats as for ``rows_backward``; before the shape the address of ``wide``, flat
+    (5 * (width + 16)).
     """
-    if phase != SUMS | APPLY:
-        _spread_affine(0, shape[1], shape, stats, weight, bias, wide)
-    if phase == APPLY:
-        _spread_gradient(0, shape[1], shape, stats, weight, sums, training, wide)
-    tasks = _tasks(shape, phase)
-    for t in prange(tasks):
-        task = tasks - 1 - np.int64(t) if phase == APPLY else np.int64(t)
+    i = integers
+    has_other, from_output, want_other = i[10], i[11], i[12]
+    phase, training, act = i[13], i[14], i[15]
+    shape = _shape(integers, 17)
+    channels, width = shape[2], shape[1]
+    weight, bias = stored(computed, i[5], channels), stored(computed, i[6], channels)
+    wide = stored(computed, i[16], ALL)
+    stats = carray(float64_at(floats, i[7]), (4, channels))
+    sums = carray(float64_at(floats, i[8]), (2, channels))
+    partial = carray(float64_at(floats, i[9]), (_chunks(shape), 2, channels))
+    if t >= 0:
+        last = _chunks(shape) * ((width + shape[4] - 1) // shape[4]) - 1
         _backward_task(
-            task, g, x, other, dx, dother, shape, phase, training, weight, bias, act, slope,
-            from_output, stats, sums, partial, wide,
+            last - t if phase == APPLY else t, stored(tag, i[0], ALL), stored(tag, i[1], ALL),
+            stored(tag, i[2], has_other * ALL), stored(tag, i[3], ALL),
+            stored(tag, i[4], want_other * ALL), shape, phase, training, weight, bias, act,
+            floats[0], from_output, stats, sums, partial, wide,
         )  # fmt: skip
-    if phase == SUMS:
-        _merge_sums(0, shape[1], shape, partial, stats, weight, sums)
+    elif t == BEFORE and phase != SUMS | APPLY:
+        _spread_affine(0, width, shape, stats, weight, bias, wide)
+        if phase == APPLY:
+            _spread_gradient(0, width, shape, stats, weight, sums, training, wide)
+    elif t == AFTER and phase == SUMS:
+        _merge_sums(0, width, shape, partial, stats, weight, sums)
+
+
+def tasks(shape: tuple[int, ...], phase: int, chunks: int) -> int:
+    """Count the tasks of a phase."""
+    tiles = -(-shape[1] // shape[4])
+    return tiles if phase == SUMS | APPLY else tiles * chunks

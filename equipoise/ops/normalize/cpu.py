@@ -7,7 +7,6 @@ layout that torch would give the output.
 from functools import lru_cache
 from typing import NamedTuple
 
-import numpy as np
 import torch
 
 from equipoise.ops import jit
@@ -16,7 +15,7 @@ from equipoise.ops.normalize.layout import dense
 from equipoise.ops.normalize.reference import moments_in_float64
 from equipoise.ops.normalize.running import update_running
 from equipoise.ops.normalize.statistics import APPLY, SUMS
-from equipoise.ops.numbers import COMPUTE, as_array
+from equipoise.ops.numbers import COMPUTE
 
 # numbers that one task sums, enough to pay for its start and few enough to stay in cache
 CHUNK = 65536
@@ -86,37 +85,38 @@ def _phases(p: Plan) -> tuple[int, ...]:
     return (SUMS, APPLY)
 
 
-_nothing: dict[np.dtype, np.ndarray] = {}
-
-
-def _flat(tensor: torch.Tensor | None, like: np.ndarray) -> np.ndarray:
-    if tensor is not None:
-        return as_array(tensor)
-    return _nothing.setdefault(like.dtype, np.empty(0, like.dtype))
-
-
 @lru_cache(maxsize=256)
-def _constant(value: float, n: int, dtype: torch.dtype) -> np.ndarray:
-    return torch.full((n,), value, dtype=dtype).numpy()
+def _constant(value: float, n: int, dtype: torch.dtype) -> torch.Tensor:
+    return torch.full((n,), value, dtype=dtype)
 
 
-def parameter(tensor: torch.Tensor | None, value: float, n: int, dtype: torch.dtype) -> np.ndarray:
+def _parameter(tensor: torch.Tensor | None, value: float, n: int, dtype: torch.dtype):
     """Give a parameter in the compute type, or ``value`` everywhere where there is none."""
     if tensor is None:
         return _constant(value, n, dtype)
-    return tensor.detach().to(dtype).contiguous().numpy()
+    return tensor.to(dtype).contiguous()
 
 
-def _run_forward(p, work, x, other, y, eps, weight, bias, act, slope, stats, phases):
-    partial = np.empty((p.chunks, 2, p.channels))
-    args = (eps, weight, bias, act, slope, stats, partial)
-    if p.family == "rows":
-        for phase in phases:
-            rows.rows_forward(work, x, other, y, p.shape, phase, *args)
-        return
-    wide = np.empty(3 * (p.shape[1] + 16), weight.dtype)
+def _address(tensor: torch.Tensor | None) -> int:
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _run(direction, p, phases, x, tensors, options, floats):
+    """Call a kernel of the plan's family for each phase, with scratch of its own."""
+    family = rows if p.family == "rows" else columns
+    kernel = getattr(family, f"{p.family}_{direction}")
+    scratch = torch.empty(p.chunks * 2 * p.channels, dtype=torch.float64)
+    addresses = [_address(t) for t in tensors] + [scratch.data_ptr()]
+    wide = None
+    if p.family == "columns":
+        size = (3 if direction == "forward" else 5) * (p.shape[1] + 16)
+        wide = torch.empty(size, dtype=COMPUTE[x.dtype])
+    work = x.numel() * x.element_size() * 3
     for phase in phases:
-        columns.columns_forward(work, x, other, y, p.shape, phase, *args, wide)
+        before, after = options
+        extra = () if wide is None else (wide.data_ptr(),)
+        integers = (*addresses, *before, phase, *after, *extra, *p.shape)
+        kernel(work, x.dtype, family.tasks(p.shape, phase, p.chunks), integers, floats)
 
 
 def forward(x, weight, bias, other, stats, act, slope, eps):
@@ -126,33 +126,22 @@ def forward(x, weight, bias, other, stats, act, slope, eps):
     1 / sqrt(variance + eps), scratch.
     """
     x = dense(x)
-    other = None if other is None else dense(other, like=x)
+    other = None if other is None else dense(other.to(x.dtype), like=x)
     y = torch.empty_like(x)
     dtype, channels = COMPUTE[x.dtype], x.shape[1]
     p = plan(tuple(x.shape), x.is_contiguous())
     own = stats is None
     if own:
         stats = torch.empty((4, channels), dtype=torch.float64)
-    a = as_array(x)
-    weight = parameter(weight, 1.0, channels, dtype)
-    bias = parameter(bias, 0.0, channels, dtype)
-    args = (a, _flat(other, a), as_array(y), eps, weight, bias, act, slope, stats.numpy())
-    _run_forward(p, 2 * a.nbytes, *args, _phases(p) if own else (APPLY,))
-    if own and args[-1][3].any():
+    weight = _parameter(weight, 1.0, channels, dtype)
+    bias = _parameter(bias, 0.0, channels, dtype)
+    tensors = (x, other, y, weight, bias, stats)
+    options = ((other is not None,), (act,))
+    _run("forward", p, _phases(p) if own else (APPLY,), x, tensors, options, (eps, slope))
+    if own and stats.numpy()[3].any():
         moments_in_float64(x, eps, stats)
-        _run_forward(p, 2 * a.nbytes, *args, (APPLY,))
+        _run("forward", p, (APPLY,), x, tensors, options, (eps, slope))
     return y, stats
-
-
-def _run_backward(p, work, arrays, phases, rest, dtype):
-    rest = (*rest, np.empty((p.chunks, 2, p.channels)))
-    if p.family == "rows":
-        for phase in phases:
-            rows.rows_backward(work, *arrays, p.shape, phase, *rest)
-        return
-    wide = np.empty(5 * (p.shape[1] + 16), dtype)
-    for phase in phases:
-        columns.columns_backward(work, *arrays, p.shape, phase, *rest, wide)
 
 
 def backward(g, x, other, stats, weight, bias, act, slope, from_output, training, want_other):
@@ -162,18 +151,17 @@ def backward(g, x, other, stats, weight, bias, act, slope, from_output, training
     """
     x = dense(x)
     g = dense(g, like=x)
-    other = None if other is None else dense(other, like=x)
+    other = None if other is None else dense(other.to(x.dtype), like=x)
     dtype, channels = COMPUTE[x.dtype], x.shape[1]
     dx = torch.empty_like(x)
     dother = torch.empty_like(x) if want_other and act else None
     sums = torch.empty((2, channels), dtype=torch.float64)
     p = plan(tuple(x.shape), x.is_contiguous())
-    a = as_array(x)
-    weight = parameter(weight, 1.0, channels, dtype)
-    bias = parameter(bias, 0.0, channels, dtype)
-    arrays = (as_array(g), a, _flat(other, a), as_array(dx), _flat(dother, a))
-    rest = (training, weight, bias, act, slope, from_output, stats.numpy(), sums.numpy())
-    _run_backward(p, 3 * a.nbytes, arrays, _phases(p), rest, weight.dtype)
+    weight = _parameter(weight, 1.0, channels, dtype)
+    bias = _parameter(bias, 0.0, channels, dtype)
+    tensors = (g, x, other, dx, dother, weight, bias, stats, sums)
+    options = ((other is not None, from_output, dother is not None), (training, act))
+    _run("backward", p, _phases(p), x, tensors, options, (slope,))
     if want_other and dother is None:
         dother = g
     return dx, dother, sums[1], sums[0]

@@ -13,9 +13,9 @@ and 1 write forward, 2 and 1 backward.
 """
 
 import numpy as np
-from numba import prange
+from numba import carray
 
-from equipoise.ops.jit import Kernel, apart, fast, inline, splice, window
+from equipoise.ops.jit import apart, fast, inline, splice, window
 from equipoise.ops.normalize.activations import NONE, RELU, activate, gate
 from equipoise.ops.normalize.statistics import (
     APPLY,
@@ -26,6 +26,7 @@ from equipoise.ops.normalize.statistics import (
     write_statistics,
 )
 from equipoise.ops.numbers import narrow, widen
+from equipoise.ops.tasks import AFTER, ALL, TaskKernel, float64_at, stored
 
 # the run that is summed in the compute type before float64 takes over
 BLOCK = 1024
@@ -56,6 +57,12 @@ def _shifted_sums(x, shift):
         s += d
         q += d * d
     return s, q
+
+
+@splice
+def _shape(integers, k):
+    i = integers
+    return i[k], i[k + 1], i[k + 2], i[k + 3], i[k + 4], i[k + 5], i[k + 6], i[k + 7]
 
 
 @splice
@@ -140,12 +147,6 @@ def _apply(x, other, y, at, size, shift, scale, offset, act, slope, z):
 
 
 @splice
-def _tasks(shape, phase):
-    groups = (shape[0] + shape[7] - 1) // shape[7]
-    return groups if phase == SUMS | APPLY else groups * _counts(shape)[1]
-
-
-@splice
 def _extent(t, shape, phase):
     """Give the range of rows and the range of chunks of task ``t``."""
     chunks, group = _counts(shape)[1], shape[7]
@@ -191,23 +192,28 @@ def _forward_task(
                 _apply(x, other, y, at, size, shift, scale, offset, act, slope, z)
 
 
-@Kernel
-def rows_forward(
-    x, other, y, shape, phase, eps, weight, bias, act, slope, stats, partial
-):  # fmt: skip
-    """Statistics (phase 1), normalization (phase 2), or both a row (phase 3).
+@TaskKernel
+def rows_forward(t, integers, floats, tag, computed):
+    """Statistics (phase 1), normalization (phase 2), or both a group (phase 3).
 
-    ``other`` is added before the activation (empty: nothing is); ``weight`` and ``bias`` are
-    in the compute type; ``stats`` (3, rows) and ``partial`` (chunks, 2, rows) are float64.
+    Integers: addresses of x, other, y (stored type), weight, bias (compute type), stats
+    (4, rows), partial (chunks, 2, rows) (float64); whether ``other`` is added before the
+    activation; phase, activation, shape.  Floats: eps, negative_slope.
     """
-    for t in prange(_tasks(shape, phase)):
-        # the index comes unsigned, and unsigned // signed would be a float
+    added, phase, act, shape = integers[7], integers[8], integers[9], _shape(integers, 10)
+    rows = shape[0]
+    stats = carray(float64_at(floats, integers[5]), (4, rows))
+    partial = carray(float64_at(floats, integers[6]), (_counts(shape)[1], 2, rows))
+    if t >= 0:
         _forward_task(
-            np.int64(t), x, other, y, shape, phase, eps, weight, bias, act, slope, stats, partial
-        )
-    if phase == SUMS:
-        for r in range(shape[0]):
-            write_statistics(partial, r, np.float64(shape[1] * shape[2]), eps, stats)
+            t, stored(tag, integers[0], ALL), stored(tag, integers[1], added * ALL),
+            stored(tag, integers[2], ALL), shape, phase, floats[0],
+            stored(computed, integers[3], rows), stored(computed, integers[4], rows), act,
+            floats[1], stats, partial,
+        )  # fmt: skip
+    elif t == AFTER and phase == SUMS:
+        for r in range(rows):
+            write_statistics(partial, r, np.float64(shape[1] * shape[2]), floats[0], stats)
 
 
 @fast
@@ -373,21 +379,37 @@ def _backward_task(
                 )  # fmt: skip
 
 
-@Kernel
-def rows_backward(
-    g, x, other, dx, dother, shape, phase, training, weight, bias, act, slope, from_output,
-    stats, sums, partial,
-):  # fmt: skip
-    """Sums of the gradient (phase 1), the input's gradient (phase 2), or both a row (phase 3).
+@TaskKernel
+def rows_backward(t, integers, floats, tag, computed):
+    """Sums of the gradient (phase 1), the input's gradient (phase 2), or both a group (phase 3).
 
-    ``other`` is what was added, or the output where ``from_output``; ``dother`` receives its
-    gradient (empty: not wanted); ``sums`` (2, rows) float64 the bias's and the weight's.
+    Integers: addresses of the upstream gradient, x, other, dx, dother (stored type), weight,
+    bias (compute type), stats (4, rows), sums (2, rows: the bias's gradient and the weight's),
+    partial (chunks, 2, rows) (float64); whether there is an ``other`` (what was added, or the
+    output), whether it is the output, whether its gradient is wanted; phase, whether the
+    statistics were the batch's own, activation, shape.  Floats: negative_slope.
     """
-    for t in prange(_tasks(shape, phase)):
+    i = integers
+    has_other, from_output, want_other = i[10], i[11], i[12]
+    phase, training, act = i[13], i[14], i[15]
+    shape = _shape(integers, 16)
+    rows = shape[0]
+    weight, bias = stored(computed, i[5], rows), stored(computed, i[6], rows)
+    stats = carray(float64_at(floats, i[7]), (4, rows))
+    sums = carray(float64_at(floats, i[8]), (2, rows))
+    partial = carray(float64_at(floats, i[9]), (_counts(shape)[1], 2, rows))
+    if t >= 0:
         _backward_task(
-            np.int64(t), g, x, other, dx, dother, shape, phase, training, weight, bias, act,
-            slope, from_output, stats, sums, partial,
+            t, stored(tag, i[0], ALL), stored(tag, i[1], ALL), stored(tag, i[2], has_other * ALL),
+            stored(tag, i[3], ALL), stored(tag, i[4], want_other * ALL), shape, phase, training,
+            weight, bias, act, floats[0], from_output, stats, sums, partial,
         )  # fmt: skip
-    if phase == SUMS:
-        for r in range(shape[0]):
+    elif t == AFTER and phase == SUMS:
+        for r in range(rows):
             merge_gradient_sums(r, partial, stats, weight.dtype.type(stats[0, r]), sums)
+
+
+def tasks(shape: tuple[int, ...], phase: int, chunks: int) -> int:
+    """Count the tasks of a phase."""
+    groups = -(-shape[0] // shape[7])
+    return groups if phase == SUMS | APPLY else groups * chunks

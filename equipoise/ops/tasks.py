@@ -1,0 +1,119 @@
+"""Kernels as tasks: one compiled function, called by address from one shared parallel loop.
+
+A parallel Numba kernel takes seconds to compile, and its serial twin as long again.  Here each
+kernel is compiled once, as a C function of a task's number, and a loop that is compiled once for
+all kernels runs it, on the pool or on the calling thread: the same machine code, so the same
+bits.  Arguments travel as two arrays: addresses and integers, and floats.
+"""
+
+import numba
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
+
+from equipoise.ops import jit
+from equipoise.ops.numbers import COMPUTE
+
+# tasks before and after the loop, for what runs once
+BEFORE, AFTER = -1, -2
+
+# the size of an array whose bounds its kernel knows
+ALL = 1 << 60
+
+_STORED = {
+    torch.float32: types.float32,
+    torch.float64: types.float64,
+    torch.bfloat16: types.uint16,
+    torch.float16: types.int16,
+}
+
+
+@intrinsic
+def _call(typingctx, address, task, integers, floats):
+    """Call the C function at ``address``."""
+    word, real = ir.IntType(64), ir.DoubleType()
+
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(
+            ir.VoidType(), [word, word.as_pointer(), real.as_pointer()] + [word.as_pointer()] * 2
+        )
+        function = builder.inttoptr(args[0], kind.as_pointer())
+        views = [make_array(signature.args[k])(context, builder, args[k]).data for k in (2, 3)]
+        nothing = ir.Constant(word.as_pointer(), None)
+        builder.call(function, [args[1], *views, nothing, nothing])
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, integers, floats), codegen
+
+
+@intrinsic
+def stored(typingctx, tag, address, size):
+    """View ``size`` numbers at ``address`` as an array of the type that ``tag`` points to."""
+    result = types.Array(tag.dtype, 1, "C")
+
+    def codegen(context, builder, signature, args):
+        data = context.get_data_type(tag.dtype)
+        item = context.get_constant(types.intp, context.get_abi_sizeof(data))
+        view = make_array(result)(context, builder)
+        populate_array(
+            view, data=builder.inttoptr(args[1], data.as_pointer()), shape=[args[2]],
+            strides=[item], itemsize=item, meminfo=None,
+        )  # fmt: skip
+        return view._getvalue()
+
+    return result(tag, types.int64, types.int64), codegen
+
+
+@intrinsic
+def float64_at(typingctx, tag, address):
+    """Turn an address into a pointer of the type of ``tag``, for ``carray``."""
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[1], args[0].type)
+
+    return tag(tag, types.int64), codegen
+
+
+def _loop(count, address, integers, floats):
+    _call(address, BEFORE, integers, floats)
+    for task in numba.prange(count):
+        _call(address, np.int64(task), integers, floats)
+    _call(address, AFTER, integers, floats)
+
+
+_run = jit.Kernel(_loop)
+
+
+class TaskKernel:
+    """A kernel ``function(task, integers, floats, stored_tag, compute_tag)``.
+
+    The tags are null pointers whose types say what numbers are stored and computed in.
+    """
+
+    def __init__(self, function):
+        self.name = function.__name__
+        self.__doc__ = function.__doc__
+        self.function = function
+        self._compiled = {}
+
+    def compiled(self, dtype: torch.dtype):
+        """Give the C function for a stored dtype, compiled on first use."""
+        found = self._compiled.get(dtype)
+        if found is None:
+            jit._announce()
+            pointer = types.CPointer
+            signature = types.void(
+                types.int64, pointer(types.int64), pointer(types.float64),
+                pointer(_STORED[dtype]), pointer(_STORED[COMPUTE[dtype]]),
+            )  # fmt: skip
+            found = jit._decorate(numba.cfunc, self.function, "task", signature)
+            self._compiled[dtype] = found
+        return found
+
+    def __call__(self, work: int, dtype: torch.dtype, count: int, integers, floats):
+        """Run tasks BEFORE, 0 to ``count`` - 1, and AFTER; ``work`` as for ``Kernel``."""
+        address = self.compiled(dtype).address
+        _run(work, count, address, np.array(integers, np.int64), np.array(floats, np.float64))
