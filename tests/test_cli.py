@@ -350,7 +350,7 @@ def test_a_reader_that_leaves(tmp_path):
     os.close(write)
     assert "Traceback" not in found.stderr
     assert "BrokenPipe" not in found.stderr
-    assert (tmp_path / "study.json").exists()
+    assert (tmp_path / "study.json").exists(), found.stderr
 
 
 @pytest.mark.slow
@@ -361,8 +361,9 @@ def test_the_quick_study_end_to_end(tmp_path):
         [script, "study", "--quick", "--json", "--out", str(tmp_path)],
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
+    assert found.returncode == 0, found.stderr
     taken = time.monotonic() - start
     study = json.loads(found.stdout)
     names = [row["norm"] for row in study["summary"]]
