@@ -35,20 +35,18 @@ def _add_four(a, b, c, d, sums):
     """Add four rows to the sums of their lanes; a NaN spoils its lane's total."""
     for j in range(a.shape[0]):
         shift, low, high = sums[j], sums[j + LOW], sums[j + HIGH]
-        va, vb, vc, vd = np.float64(a[j]), np.float64(b[j]), np.float64(c[j]), np.float64(d[j])
+        # extremes of the four in their own dtype: vectors of float32 hold twice as many
+        xa, xb, xc, xd = a[j], b[j], c[j], d[j]
+        low_ab, high_ab = xa if xa < xb else xb, xa if xa > xb else xb
+        low_cd, high_cd = xc if xc < xd else xd, xc if xc > xd else xd
+        least = np.float64(low_ab if low_ab < low_cd else low_cd)
+        most = np.float64(high_ab if high_ab > high_cd else high_cd)
+        va, vb, vc, vd = np.float64(xa), np.float64(xb), np.float64(xc), np.float64(xd)
         da, db, dc, dd = va - shift, vb - shift, vc - shift, vd - shift
         sums[j + TOTAL] += (da + db) + (dc + dd)
         sums[j + SQUARES] += (da * da + db * db) + (dc * dc + dd * dd)
-        low = va if va < low else low
-        high = va if va > high else high
-        low = vb if vb < low else low
-        high = vb if vb > high else high
-        low = vc if vc < low else low
-        high = vc if vc > high else high
-        low = vd if vd < low else low
-        high = vd if vd > high else high
-        sums[j + LOW] = low
-        sums[j + HIGH] = high
+        sums[j + LOW] = least if least < low else low
+        sums[j + HIGH] = most if most > high else high
 
 
 @inline

@@ -111,7 +111,10 @@ BREAKS = {
     "the tail lost": {"_add_one(window(x, o, tail), sums)": "pass"},
     "NaNs not looked for": {"not omit:": "False:"},
     "NaNs not counted": {"sums[j + MISSING] += (na + nb) + (nc + nd)": "pass"},
-    "the minimum of one row lost": {"low = vc if vc < low else low": "pass"},
+    "the minimum of one row lost": {
+        "low_cd, high_cd = xc if xc < xd else xd": "low_cd, high_cd = xd"
+    },
+    "the minimum of one row lost beside NaNs": {"low = vc if vc < low else low": "pass"},
     "lanes not added up": {"sums[j + SQUARES] += sums[o + SQUARES]": "pass"},
     "no shift in the copies of a column": {"sums[j] = sums[j - width]": "pass"},
     "the term between blocks dropped": {"+ delta * delta * count_a * share": ""},
