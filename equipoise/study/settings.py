@@ -9,12 +9,12 @@ from equipoise.errors import UsageError
 
 # the range in which the default network goes from too slow to broken, with and without a norm
 LRS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-QUICK_LRS = (0.1, 1.0, 3.0)
+QUICK_LRS = (0.1, 1.0)
 SEEDS, QUICK_SEEDS = 3, 2
 EPOCHS, QUICK_EPOCHS = 10, 6
 # fine enough to count steps to the target; a long training has fewer an epoch
 EVAL_STEPS, EVALUATIONS = 5, 60
-PROBE_STEPS, PROBES = 10, 20
+PROBE_STEPS, PROBES = 15, 20
 LARGEST_SEED = 2**32 - 1
 
 

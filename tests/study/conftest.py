@@ -41,8 +41,8 @@ def data() -> Data:
 
 @pytest.fixture
 def tiny():
-    """Give settings for a trial of a dozen steps."""
-    return settle(["none"], lrs=[0.1], seeds=1, epochs=4, batch_size=32)
+    """Give settings for a trial of 18 steps."""
+    return settle(["none"], lrs=[0.1], seeds=1, epochs=6, batch_size=32)
 
 
 @pytest.fixture

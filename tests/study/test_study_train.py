@@ -28,15 +28,15 @@ def test_each_step_is_recorded(data, tiny):
     _, trial = _train(data, tiny)
     steps = tiny.steps(len(data.train_x))
     assert trial.status == "done"
-    assert len(trial.loss) == len(trial.accuracy) == len(trial.grad_norm) == steps == 12
+    assert len(trial.loss) == len(trial.accuracy) == len(trial.grad_norm) == steps == 18
     layer = trial.layers["1"]
     assert len(layer["mean_shift"]) == len(layer["std_ratio"]) == steps
     assert layer["mean_shift"][0] is None
     assert all(shift > 0 for shift in layer["mean_shift"][1:])
     assert all(ratio >= 1 for ratio in layer["std_ratio"][1:])
     # the last step is always evaluated
-    assert trial.eval_steps == [5, 10, 12]
-    assert trial.probe_steps == [1, 11]
+    assert trial.eval_steps == [5, 10, 15, 18]
+    assert trial.probe_steps == [1, 16]
     assert len(trial.loss_range) == len(trial.gradient_change) == 2
     assert trial.loss_range[0][0] <= trial.loss[0] <= trial.loss_range[0][1]
 
