@@ -1,11 +1,15 @@
 """Torch's functional norms with torch's signatures, and the fused extras behind them."""
 
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from equipoise.ops import dispatch
 from equipoise.ops.normalize import op, reference
+from equipoise.ops.normalize.layout import dense
+from equipoise.ops.normalize.reference import update_by_torch
 
 __all__ = ["batch_norm"]
 
@@ -47,7 +51,7 @@ def batch_norm(
     negative_slope : float
         Of leaky_relu.
     add : Tensor or None
-        Of the input's shape, added before the activation (the shortcut of a ResNet).
+        Broadcast to the input's shape, added before the activation (the shortcut of a ResNet).
 
     Returns
     -------
@@ -57,9 +61,11 @@ def batch_norm(
     Raises
     ------
     ValueError
-        One value per channel when training, an unknown activation, an ``add`` of another shape.
+        One value per channel when training, an unknown activation, an ``add`` that does not
+        broadcast to the input, an eps that is not positive.
     RuntimeError
-        Vectors whose length is not C, an input that is not floating point.
+        Vectors whose length is not C or that are on another device, an input that is not
+        floating point.
 
     Notes
     -----
@@ -73,10 +79,17 @@ def batch_norm(
     >>> y.shape, bool((y >= 0).all())
     (torch.Size([8, 3, 5, 5]), True)
     """
-    _check(input, running_mean, running_var, weight, bias, training, activation, add)
+    _check(input, running_mean, running_var, weight, bias, training, eps, activation)
+    if momentum is None:
+        raise TypeError(
+            "momentum is a number here; None, the cumulative average, is BatchNorm's, which "
+            "counts the batches"
+        )
+    if add is not None and add.shape != input.shape:
+        add = _broadcast(add, input)
     extras = (activation, negative_slope, add)
     args = (input, running_mean, running_var, weight, bias, training, momentum, eps)
-    if input.numel() == 0 or _for_torch(momentum):
+    if input.numel() == 0 or input.layout != torch.strided or _for_torch(momentum):
         return _by_torch(args, *extras)
     if not torch.compiler.is_compiling():
         backend = dispatch.forced()
@@ -102,21 +115,23 @@ def _by_torch(args, activation, negative_slope, add):
 def _by_formula(args, activation, negative_slope, add):
     x, running_mean, running_var, weight, bias, training, momentum, eps = args
     mean, variance = (None, None) if training else (running_mean, running_var)
+    if torch._C._functorch.peek_interpreter_stack() is None:
+        x = dense(x)
     y, mean, variance = reference.normalize(
         x, weight, bias, add, mean, variance, activation, negative_slope, eps
     )
     if training and running_mean is not None:
         stats = torch.stack([mean.detach(), variance.detach()])
-        _track(running_mean, running_var, stats, momentum, x.numel() // x.shape[1])
+        with explain_transforms(), torch.no_grad():
+            update_by_torch(running_mean, running_var, stats, momentum, x.numel() // x.shape[1])
     return y
 
 
-def _track(running_mean, running_var, stats, momentum, count):
-    from equipoise.ops.normalize.cpu import update_by_torch
-
+@contextmanager
+def explain_transforms():
+    """Say what to do where a ``torch.func`` transform forbids to update buffers in place."""
     try:
-        with torch.no_grad():
-            update_by_torch(running_mean, running_var, stats, momentum, count)
+        yield
     except RuntimeError as error:
         if torch._C._functorch.peek_interpreter_stack() is None:
             raise
@@ -144,13 +159,11 @@ def _by_kernel(args, activation, negative_slope, add):
 
 
 def _update(running_mean, running_var, stats, momentum, count):
-    from equipoise.ops.normalize import cpu
-
-    if op._direct() and not isinstance(momentum, Tensor):
-        cpu.running(running_mean, running_var, stats, momentum, count)
+    if op.direct() and not isinstance(momentum, Tensor):
+        op.update_running(running_mean, running_var, stats, momentum, count)
     else:
         with torch.no_grad():
-            cpu.update_by_torch(running_mean, running_var, stats, momentum, count)
+            update_by_torch(running_mean, running_var, stats, momentum, count)
 
 
 def _running_stats(mean: Tensor, variance: Tensor, eps: float) -> Tensor:
@@ -159,61 +172,66 @@ def _running_stats(mean: Tensor, variance: Tensor, eps: float) -> Tensor:
     return torch.stack([mean, variance, torch.rsqrt(variance + eps), mean])
 
 
-def _check(x, running_mean, running_var, weight, bias, training, activation, add):
+def _broadcast(add: Tensor, x: Tensor) -> Tensor:
+    try:
+        return add.expand_as(x)
+    except RuntimeError:
+        raise ValueError(
+            f"add is added to the output, and has or broadcasts to the input's shape; the input "
+            f"is {tuple(x.shape)}, add {tuple(add.shape)}"
+        ) from None
+
+
+def _check(x, running_mean, running_var, weight, bias, training, eps, activation):
     if activation not in op.ACTIVATIONS:
         raise ValueError(
             f"activation is one of {op.ACTIVATIONS}; got {activation!r}: choose one, or apply "
             "the activation after the layer"
         )
     if not x.is_floating_point():
-        raise RuntimeError(
+        raise NotImplementedError(
             f'"batch_norm" not implemented for {x.dtype}: statistics need a floating-point '
             "input; call input.float() first"
         )
     if x.dim() < 2:
-        raise RuntimeError(
-            f"batch_norm reduces all axes but the second, and needs (N, C, ...); got shape "
-            f"{tuple(x.shape)}"
+        raise IndexError(
+            f"batch_norm reduces all axes but the second (Dimension out of range), and needs "
+            f"(N, C, ...); got shape {tuple(x.shape)}"
         )
-    if training:
-        F._verify_batch_size(x.size()) if _has_two(x) else _one_value(x)
-    elif running_mean is None or running_var is None:
+    if eps < 0 or (eps == 0 and training):
+        raise ValueError(f"eps must be positive, for a constant channel divides by it; got {eps}")
+    if training and x.numel() == x.shape[1] != 0:
+        raise ValueError(
+            f"Expected more than 1 value per channel when training, got input size {x.size()}: "
+            "the variance of one value is zero. Use a larger batch (drop_last=True in the "
+            "DataLoader), eval(), or a norm that does not need a batch."
+        )
+    if (running_mean is None) != (running_var is None) or (not training and running_mean is None):
         raise RuntimeError(
-            "Expected running_mean and running_var to be defined when training=False: pass the "
-            "buffers, or training=True to use the batch's own statistics"
+            "Expected running_mean and running_var to be defined: both when training=False, both "
+            "or neither when training; pass the buffers, or training=True to use the batch's own "
+            "statistics"
         )
     _check_vectors(x, running_mean, running_var, weight, bias)
-    if add is not None and add.shape != x.shape:
-        raise ValueError(
-            f"add has the input's shape, for it is added to the output; the input is "
-            f"{tuple(x.shape)}, add {tuple(add.shape)}"
-        )
-
-
-def _has_two(x: Tensor) -> bool:
-    return x.numel() != x.shape[1]
-
-
-def _one_value(x: Tensor):
-    if x.shape[1] == 0:
-        return
-    raise ValueError(
-        f"Expected more than 1 value per channel when training, got input size {x.size()}: the "
-        "variance of one value is zero. Use a larger batch (drop_last=True in the DataLoader), "
-        "eval(), or a norm that does not need a batch."
-    )
 
 
 def _check_vectors(x, running_mean, running_var, weight, bias):
-    named = {
-        "running_mean": running_mean,
-        "running_var": running_var,
-        "weight": weight,
-        "bias": bias,
-    }
-    for name, vector in named.items():
-        if vector is not None and vector.numel() != x.shape[1]:
+    names = ("running_mean", "running_var", "weight", "bias")
+    for name, vector in zip(names, (running_mean, running_var, weight, bias), strict=True):
+        if vector is None:
+            continue
+        if vector.numel() != x.shape[1]:
             raise RuntimeError(
                 f"{name} should contain {x.shape[1]} elements not {vector.numel()}: the input "
                 f"{tuple(x.shape)} has {x.shape[1]} channels on axis 1; set num_features to that"
+            )
+        if vector.device != x.device:
+            raise RuntimeError(
+                f"Expected all tensors on one device, but the input is on {x.device} and {name} "
+                f"on {vector.device}: move one of them with .to()"
+            )
+        if vector.requires_grad and name.startswith("running"):
+            raise RuntimeError(
+                f"{name} is a buffer, updated in place or taken as a constant, and cannot require "
+                "gradients: pass it detached"
             )

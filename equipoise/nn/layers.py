@@ -86,21 +86,27 @@ class BatchNorm3d(BatchStatistics, nn.BatchNorm3d):
             _wrong_rank(self, input, "(N, C, D, H, W)", "5D")
 
 
-class LazyBatchNorm1d(BatchStatistics, nn.LazyBatchNorm1d):
+class _Lazy(BatchStatistics):
+    def initialize_parameters(self, input: Tensor, **extras):
+        """Take ``num_features`` from the first input, whatever else forward is given."""
+        super().initialize_parameters(input)
+
+
+class LazyBatchNorm1d(_Lazy, nn.LazyBatchNorm1d):
     """A ``BatchNorm1d`` that takes ``num_features`` from its first input."""
 
     cls_to_become = BatchNorm1d
     _check_input_dim = BatchNorm1d._check_input_dim
 
 
-class LazyBatchNorm2d(BatchStatistics, nn.LazyBatchNorm2d):
+class LazyBatchNorm2d(_Lazy, nn.LazyBatchNorm2d):
     """A ``BatchNorm2d`` that takes ``num_features`` from its first input."""
 
     cls_to_become = BatchNorm2d
     _check_input_dim = BatchNorm2d._check_input_dim
 
 
-class LazyBatchNorm3d(BatchStatistics, nn.LazyBatchNorm3d):
+class LazyBatchNorm3d(_Lazy, nn.LazyBatchNorm3d):
     """A ``BatchNorm3d`` that takes ``num_features`` from its first input."""
 
     cls_to_become = BatchNorm3d

@@ -1,6 +1,7 @@
 """What all norm layers share: the fused extras in the constructor, forward and ``repr``."""
 
 import torch
+import torch.fx
 from torch import Tensor, nn
 
 from equipoise import functional as F
@@ -38,12 +39,14 @@ class BatchStatistics(Norm):
 
     def forward(self, input: Tensor, *, add: Tensor | None = None) -> Tensor:
         """Normalize ``input``; ``add`` is added after the norm and before the activation."""
+        if isinstance(input, torch.fx.Proxy):
+            return self._as_leaf(input, add)
         self._check_input_dim(input)
         training = self.training
         tracks = training and self.track_running_stats
         momentum = 0.0 if self.momentum is None else self.momentum
         if tracks and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
+            self._count_batch()
             if self.momentum is None:
                 momentum = self._average_factor()
         mean, variance = self.running_mean, self.running_var
@@ -60,6 +63,18 @@ class BatchStatistics(Norm):
             negative_slope=self.negative_slope,
             add=add,
         )
+
+    def _count_batch(self):
+        if torch.compiler.is_compiling():
+            self.num_batches_tracked.add_(1)
+        else:
+            with F.explain_transforms():
+                self.num_batches_tracked.add_(1)
+
+    def _as_leaf(self, input, add):
+        # torch.fx takes the modules of torch.nn as leaves by their package's name; so are we
+        tracer, extras = input.tracer, {} if add is None else {"add": add}
+        return tracer.create_proxy("call_module", tracer.path_of_module(self), (input,), extras)
 
     def _average_factor(self):
         # tensor arithmetic compiles and exports where float() would break the graph

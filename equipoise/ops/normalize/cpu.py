@@ -12,7 +12,7 @@ import torch
 from equipoise.ops import jit
 from equipoise.ops.normalize import columns, rows
 from equipoise.ops.normalize.layout import dense
-from equipoise.ops.normalize.reference import moments_in_float64
+from equipoise.ops.normalize.reference import moments_in_float64, update_by_torch
 from equipoise.ops.normalize.running import update_running
 from equipoise.ops.normalize.statistics import APPLY, SUMS
 from equipoise.ops.numbers import COMPUTE
@@ -87,7 +87,7 @@ def _phases(p: Plan) -> tuple[int, ...]:
 
 @lru_cache(maxsize=256)
 def _constant(value: float, n: int, dtype: torch.dtype) -> torch.Tensor:
-    return torch.full((n,), value, dtype=dtype)
+    return torch.full((n,), value, dtype=dtype, device="cpu")
 
 
 def _parameter(tensor: torch.Tensor | None, value: float, n: int, dtype: torch.dtype):
@@ -105,12 +105,12 @@ def _run(direction, p, phases, x, tensors, options, floats):
     """Call a kernel of the plan's family for each phase, with scratch of its own."""
     family = rows if p.family == "rows" else columns
     kernel = getattr(family, f"{p.family}_{direction}")
-    scratch = torch.empty(p.chunks * 2 * p.channels, dtype=torch.float64)
+    scratch = torch.empty(p.chunks * 2 * p.channels, dtype=torch.float64, device="cpu")
     addresses = [_address(t) for t in tensors] + [scratch.data_ptr()]
     wide = None
     if p.family == "columns":
         size = (3 if direction == "forward" else 5) * (p.shape[1] + 16)
-        wide = torch.empty(size, dtype=COMPUTE[x.dtype])
+        wide = torch.empty(size, dtype=COMPUTE[x.dtype], device="cpu")
     work = x.numel() * x.element_size() * 3
     for phase in phases:
         before, after = options
@@ -132,7 +132,7 @@ def forward(x, weight, bias, other, stats, act, slope, eps):
     p = plan(tuple(x.shape), x.is_contiguous())
     own = stats is None
     if own:
-        stats = torch.empty((4, channels), dtype=torch.float64)
+        stats = torch.empty((4, channels), dtype=torch.float64, device="cpu")
     weight = _parameter(weight, 1.0, channels, dtype)
     bias = _parameter(bias, 0.0, channels, dtype)
     tensors = (x, other, y, weight, bias, stats)
@@ -155,7 +155,7 @@ def backward(g, x, other, stats, weight, bias, act, slope, from_output, training
     dtype, channels = COMPUTE[x.dtype], x.shape[1]
     dx = torch.empty_like(x)
     dother = torch.empty_like(x) if want_other and act else None
-    sums = torch.empty((2, channels), dtype=torch.float64)
+    sums = torch.empty((2, channels), dtype=torch.float64, device="cpu")
     p = plan(tuple(x.shape), x.is_contiguous())
     weight = _parameter(weight, 1.0, channels, dtype)
     bias = _parameter(bias, 0.0, channels, dtype)
@@ -169,23 +169,15 @@ def backward(g, x, other, stats, weight, bias, act, slope, from_output, training
 
 def running(running_mean, running_var, stats, momentum: float, count: int) -> None:
     """Move the running buffers towards the batch's statistics, in place."""
-    for buffer in (running_mean, running_var):
-        if buffer is None or buffer.dtype not in (torch.float32, torch.float64):
+    both = (running_mean, running_var)
+    if not all(
+        b.dtype == torch.float32 and b.is_contiguous() and type(b) is torch.Tensor for b in both
+    ):
+        with torch.no_grad():
             return update_by_torch(running_mean, running_var, stats, momentum, count)
-    if not (running_mean.is_contiguous() and running_var.is_contiguous()):
-        return update_by_torch(running_mean, running_var, stats, momentum, count)
     update_running(
         0, running_mean.detach().numpy(), running_var.detach().numpy(), stats.numpy(),
         float(momentum), float(count),
     )  # fmt: skip
     torch.autograd.graph.increment_version((running_mean, running_var))
     return None
-
-
-def update_by_torch(running_mean, running_var, stats, momentum, count) -> None:
-    """As ``running``, for any dtype and device, and traceable; ``momentum`` may be a tensor."""
-    unbiased = stats[1] * (count / (count - 1))
-    for buffer, value in ((running_mean, stats[0]), (running_var, unbiased)):
-        if buffer is not None:
-            wide = buffer.to(value.dtype)
-            buffer.copy_((1 - momentum) * wide + momentum * value)

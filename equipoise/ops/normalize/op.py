@@ -79,9 +79,16 @@ for _name, _kernel, _fake in (
     torch.library.register_fake(f"equipoise::{_name}", _fake, lib=_library)
 
 
-def _direct() -> bool:
+def direct() -> bool:
     """Tell whether kernels may be called without an operator: no tracer and no mode looks on."""
     return not torch.compiler.is_compiling() and torch._C._len_torch_dispatch_stack() == 0
+
+
+def update_running(running_mean, running_var, stats, momentum, count):
+    """Move the running buffers towards the batch's statistics, in place, by a kernel."""
+    from equipoise.ops.normalize import cpu
+
+    cpu.running(running_mean, running_var, stats, momentum, count)
 
 
 def forward(x, weight, bias, add, stats, activation, negative_slope, eps):
@@ -89,9 +96,9 @@ def forward(x, weight, bias, add, stats, activation, negative_slope, eps):
     ops = torch.ops.equipoise
     code = ACTIVATIONS.index(activation)
     if stats is None:
-        run = _forward if _direct() else ops.normalize_forward
+        run = _forward if direct() else ops.normalize_forward
         return run(x, weight, bias, add, code, negative_slope, eps)
-    run = _apply if _direct() else ops.normalize_apply
+    run = _apply if direct() else ops.normalize_apply
     return run(x, weight, bias, add, stats, code, negative_slope), stats
 
 
@@ -122,7 +129,7 @@ class Normalize(torch.autograd.Function):
             return (None,) * 8
         if plain_backward(g, x, weight, bias, other):
             return (*_differentiable(ctx, g, x, weight, bias, other, stats), *(None,) * 4)
-        run = _backward if _direct() else torch.ops.equipoise.normalize_backward
+        run = _backward if direct() else torch.ops.equipoise.normalize_backward
         dx, dadd, dweight, dbias = run(
             g, x, other, stats, weight, bias, ACTIVATIONS.index(ctx.activation),
             ctx.negative_slope, ctx.from_output, ctx.training, ctx.needs_input_grad[3],

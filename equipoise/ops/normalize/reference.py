@@ -64,3 +64,14 @@ def moments_in_float64(x: Tensor, eps: float, stats: Tensor) -> None:
     """Write mean, biased variance and 1 / sqrt(variance + eps) taken in float64 into ``stats``."""
     _, mean, variance = moments(x.detach().double())
     stats[0], stats[1], stats[2] = mean, variance, torch.rsqrt(variance + eps)
+
+
+def update_by_torch(running_mean, running_var, stats, momentum, count) -> None:
+    """Move the running buffers towards the batch's mean and unbiased variance, in place.
+
+    ``momentum`` may be a tensor; ``stats`` is (2 or more, C): mean, biased variance.
+    """
+    unbiased = stats[1] * (count / (count - 1))
+    for buffer, value in ((running_mean, stats[0]), (running_var, unbiased)):
+        wide = buffer.to(value.dtype)
+        buffer.copy_((1 - momentum) * wide + momentum * value)
