@@ -191,25 +191,9 @@ def test_any_number_of_dimensions(shape):
     assert_near(y, F.batch_norm(x, None, None, training=True), FLOAT64)
 
 
-def test_one_dimension_is_refused_as_torch_refuses_it():
-    outcomes = []
-    for function in (F.batch_norm, functional.batch_norm):
-        with pytest.raises((IndexError, ValueError, RuntimeError)) as caught:
-            function(normal((3,)), None, None, training=True)
-        outcomes.append(caught.value)
-    assert isinstance(outcomes[1], type(outcomes[0])), outcomes
-
-
-def test_an_addend_that_broadcasts():
-    # torch's y + add broadcasts, so ours does, and its gradient has the addend's shape
-    x, upstream = normal(SHAPES[2], torch.float64), normal(SHAPES[2], torch.float64, seed=3)
-    results = []
-    for function in (functional.batch_norm, reference):
-        add = normal((1, 5, 1, 1), torch.float64, seed=4).requires_grad_()
-        y = function(x, None, None, training=True, activation="silu", add=add)
-        results.append([y, *torch.autograd.grad(y, add, upstream)])
-    for mine, theirs in zip(*results, strict=True):
-        assert_near(mine, theirs, FLOAT64)
+def test_one_dimension_is_refused():
+    with pytest.raises((IndexError, ValueError, RuntimeError)):
+        functional.batch_norm(normal((3,)), None, None, training=True)
 
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])

@@ -40,6 +40,13 @@ HALF_FLOOR = {
     torch.float16: Tolerance(2**-11, "the output itself is rounded once, to 11 bits"),
 }
 
+# of every element, relative to itself, plus the same absolute: for values over many decades
+ELEMENTWISE = {
+    torch.float64: Tolerance(1e-13, "an activation is a few operations and one exp or erf"),
+    torch.float32: Tolerance(2e-6, "likewise; tails of exp and erf lose digits relative to 1"),
+    torch.bfloat16: Tolerance(2**-7, "two roundings to 8 bits in torch, one in ours"),
+}
+
 COMPILED = Tolerance(
     1e-5, "another program for the same formula: fused multiply-adds, sums in another order"
 )

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from _cases import LAYOUTS, arrange, buffers, make, normal, run_both, step, torch_twin
-from _subject import IS_TORCH, ours_only
-from tolerances import FLOAT32, FLOAT32_EVAL, HALF_FLOOR, RUNNING, assert_near
+from _subject import IS_TORCH, nn, ours_only
+from tolerances import ELEMENTWISE, FLOAT32, FLOAT32_EVAL, HALF_FLOOR, RUNNING, assert_near
 
 INF, NAN = float("inf"), float("nan")
 OFFSETS = (0.0, 1e2, 1e4, 1e6)
@@ -128,12 +128,14 @@ def test_nan_and_inf_propagate_as_in_torch(value, activation, layout, training, 
     x, upstream = planted(value, layout), normal((4, 3, 5, 7), seed=3)
     expected = step(twin, x, upstream) | buffers(twin)
     actual = step(layer, x, upstream) | buffers(layer)
+    terms = upstream.abs().sum((0, 2, 3)).max().item()
     for name, tensor in expected.items():
         assert torch.equal(actual[name].isnan(), tensor.isnan()), name
         assert torch.equal(actual[name].isposinf(), tensor.isposinf()), name
         assert torch.equal(actual[name].isneginf(), tensor.isneginf()), name
         others = tensor.isfinite()
-        assert_near(actual[name][others], tensor[others], FLOAT32, name, scale=10.0)
+        scale = terms if name in ("gradient of weight", "gradient of bias") else 10.0
+        assert_near(actual[name][others], tensor[others], FLOAT32, name, scale)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -207,6 +209,22 @@ def test_half_precision_far_from_zero(dtype, layout, backend):
     layer = make(2, dtype=dtype)
     actual, truth = run_both(layer, x, normal(x.shape, dtype, seed=3))
     assert_near(actual["output"], truth["output"], HALF_FLOOR[dtype], "output")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "silu", "gelu"])
+def test_activations_far_from_zero(activation, dtype, layout, backend):
+    # in evaluation with mean 0 and variance 1 the layer is its activation, at any size of input
+    sizes = torch.logspace(-30, 38, 69, dtype=torch.float64).clamp(max=3e38)
+    values = torch.cat([sizes, -sizes, torch.linspace(-120, 120, 241, dtype=torch.float64)])
+    x = arrange(values.to(dtype).view(1, 1, -1, 1).repeat(2, 3, 1, 1), layout)
+    layer = nn.BatchNorm2d(3, eps=0.0, activation=activation, dtype=dtype).eval()
+    result = step(layer, x, torch.ones_like(x))
+    truth = step(torch_twin(layer), x.clone(), torch.ones_like(x))
+    near = ELEMENTWISE[dtype].bound
+    for name in ("output", "gradient of input"):
+        torch.testing.assert_close(result[name], truth[name], rtol=near, atol=near)
 
 
 @pytest.mark.slow

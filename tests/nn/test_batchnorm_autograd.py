@@ -289,10 +289,12 @@ def test_memory_kept_for_backward(activation, addition, layout, backend):
     x = arrange(normal(shape), layout).requires_grad_()
     extras = {"add": arrange(normal(shape, seed=4), layout).requires_grad_()} if addition else {}
     mine, theirs = kept_bytes(layer, x, **extras), kept_bytes(torch_twin(layer), x, **extras)
-    assert mine <= theirs
+    # ours keeps its statistics in float64
+    vectors = 8 * layer.num_features * 8
+    assert mine <= theirs + vectors
     if not IS_TORCH and activation != "relu" and not addition:
         # torch keeps input, normalized output and what the activation keeps
-        assert mine <= 2 / 3 * theirs + 8 * 5 * 8
+        assert mine <= 2 / 3 * theirs + vectors
 
 
 @ours_only
