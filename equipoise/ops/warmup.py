@@ -1,0 +1,61 @@
+"""Compile every CPU kernel now: containers start cold, and the first step should not wait."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+
+def _batch_norm() -> Iterator[tuple[str, Callable[[], object]]]:
+    from equipoise.ops.normalize import columns, rows, running
+
+    vector, stats = np.zeros(1, np.float32), np.zeros((4, 1))
+    yield "update_running", lambda: running.update_running(0, vector, vector, stats, 0.1, 2.0)
+    kernels = (
+        rows.rows_forward,
+        rows.rows_backward,
+        columns.columns_forward,
+        columns.columns_backward,
+    )
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        for kernel in kernels:
+            name = f"{kernel.name} {str(dtype).removeprefix('torch.')}"
+            yield name, lambda kernel=kernel, dtype=dtype: kernel.compiled(dtype)
+
+
+def _moments() -> Iterator[tuple[str, Callable[[], object]]]:
+    from equipoise.moments import CoMoments, Moments
+
+    # small runs on the calling thread, large ones on the pool: two forms
+    for rows in (64, 20_000):
+        for dtype in ("float32", "float64"):
+            x = np.zeros((rows, 16), dtype)
+            yield f"moments {dtype} {rows}", lambda x=x: Moments.of(x)
+        x = np.zeros((rows, 16))
+        yield f"comoments {rows}", lambda x=x: CoMoments.of(x)
+    y = np.zeros((64, 16))
+    yield "merge", lambda: Moments.of(y) + Moments.of(y)
+    yield "weighted", lambda: Moments.of(y, weights=np.ones(64))
+
+
+def warmup(report: Callable[[str, float], None] | None = None) -> float:
+    """Compile all kernels, or load them where they lie compiled on disk.
+
+    Parameters
+    ----------
+    report : callable or None
+        Called with each kernel's name and the seconds it took.
+
+    Returns
+    -------
+    float
+        Seconds in all.
+    """
+    began = time.perf_counter()
+    for name, compile_it in (*_batch_norm(), *_moments()):
+        start = time.perf_counter()
+        compile_it()
+        if report is not None:
+            report(name, time.perf_counter() - start)
+    return time.perf_counter() - began
