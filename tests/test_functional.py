@@ -196,6 +196,21 @@ def test_one_dimension_is_refused():
         functional.batch_norm(normal((3,)), None, None, training=True)
 
 
+@pytest.mark.parametrize("shape", [(1, 5, 1, 1), (5, 3, 1), (4, 1, 3, 7), (1,), ()])
+@pytest.mark.parametrize("activation", [None, "relu", "silu"])
+def test_an_addend_that_broadcasts(activation, shape):
+    # torch's y + add broadcasts, so ours does, and its gradient has the addend's shape
+    x, upstream = normal(SHAPES[2], torch.float64), normal(SHAPES[2], torch.float64, seed=3)
+    results = []
+    for function in (functional.batch_norm, reference):
+        add = normal(shape, torch.float64, seed=4).requires_grad_()
+        leaf = x.clone().requires_grad_()
+        y = function(leaf, None, None, training=True, activation=activation, add=add)
+        results.append([y, *torch.autograd.grad(y, (add, leaf), upstream)])
+    for mine, theirs in zip(*results, strict=True):
+        assert_near(mine, theirs, FLOAT64)
+
+
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_running_statistics_are_updated_in_place(layout):
     x = arrange(normal(SHAPES[2], torch.float64), layout)

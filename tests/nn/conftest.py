@@ -20,3 +20,9 @@ def backend(request, monkeypatch):
     if request.param != "auto":
         monkeypatch.setenv("EQUIPOISE_BACKEND", request.param)
     return request.param
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """Force our kernels, also where a small tensor would go to aten."""
+    monkeypatch.setenv("EQUIPOISE_BACKEND", "cpu")

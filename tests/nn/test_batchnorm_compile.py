@@ -72,7 +72,7 @@ def test_captures_one_graph(activation, add, training, backend):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dims", [1, 2, 3])
-def test_captures_every_class(dims, layout, backend):
+def test_captures_every_class(dims, layout, kernels):
     check_compiled(make(dims, activation="silu"), "aot_eager", [SHAPES[dims]] * 2, layout)
 
 
@@ -80,24 +80,24 @@ def test_captures_every_class(dims, layout, backend):
 @pytest.mark.parametrize(
     "compiler", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)]
 )
-def test_cumulative_average_compiles(compiler, backend):
+def test_cumulative_average_compiles(compiler, kernels):
     check_compiled(make(2, momentum=None), compiler, [SHAPES[2]] * 3)
 
 
 @modes
-def test_dynamic_batch_sizes(training, backend):
+def test_dynamic_batch_sizes(training, kernels):
     shapes = [(n, 5, 3, 7) for n in (4, 6, 9, 2)]
     layer = make(2, activation="relu").train(training)
     check_compiled(layer, "aot_eager", shapes, dynamic=True)
 
 
 @pytest.mark.parametrize("options", [{"affine": False}, {"track_running_stats": False}], ids=str)
-def test_options_compile(options, backend):
+def test_options_compile(options, kernels):
     check_compiled(make(2, activation="relu", **options), "aot_eager")
 
 
 @modes
-def test_without_gradients(training, backend):
+def test_without_gradients(training, kernels):
     layer = make(2, activation="relu").train(training)
     truth = oracle(layer)
     x = normal(SHAPES[2])
@@ -107,7 +107,7 @@ def test_without_gradients(training, backend):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_inductor(layout, backend):
+def test_inductor(layout, kernels):
     check_compiled(make(2, activation="relu"), "inductor", [SHAPES[2]] * 2, layout, add=True)
 
 
@@ -115,21 +115,21 @@ def test_inductor(layout, backend):
 @modes
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("activation", [None, "relu", "leaky_relu", "silu", "gelu"])
-def test_inductor_with_every_activation(activation, layout, training, backend):
+def test_inductor_with_every_activation(activation, layout, training, kernels):
     layer = make(2, activation=activation).train(training)
     check_compiled(layer, "inductor", [SHAPES[2]] * 2, layout, add=True)
 
 
 @pytest.mark.slow
 @modes
-def test_inductor_with_dynamic_batch_sizes(training, backend):
+def test_inductor_with_dynamic_batch_sizes(training, kernels):
     shapes = [(n, 5, 3, 7) for n in (4, 6, 9, 2)]
     check_compiled(make(2, activation="relu").train(training), "inductor", shapes, dynamic=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_inductor_in_other_dtypes(dtype, backend):
+def test_inductor_in_other_dtypes(dtype, kernels):
     layer = make(2, dtype=dtype, activation="relu")
     x = normal((8, 5, 6, 6), dtype)
     expected = step(make(2, dtype=dtype, activation="relu"), x, x)
@@ -140,7 +140,7 @@ def test_inductor_in_other_dtypes(dtype, backend):
 
 
 @pytest.mark.slow
-def test_a_network_trains_compiled(backend):
+def test_a_network_trains_compiled(kernels):
     def build():
         torch.manual_seed(0)
         return torch.nn.Sequential(
@@ -163,7 +163,7 @@ def test_a_network_trains_compiled(backend):
     assert_near(losses[1], losses[0], COMPILED)
 
 
-def test_autocast_compiles(backend):
+def test_autocast_compiles(kernels):
     layer = make(2, activation="relu")
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -190,7 +190,7 @@ def test_export(options, strict, training, backend):
 
 
 @modes
-def test_export_with_a_dynamic_batch(training, backend):
+def test_export_with_a_dynamic_batch(training, kernels):
     layer = make(2, activation="gelu").train(training)
     truth = oracle(layer)
     program = torch.export.export(
@@ -202,7 +202,7 @@ def test_export_with_a_dynamic_batch(training, backend):
         truth = oracle(layer)
 
 
-def test_exported_programs_are_saved_and_loaded(backend):
+def test_exported_programs_are_saved_and_loaded(kernels):
     layer = make(2, activation="silu").eval()
     x = normal(SHAPES[2])
     file = io.BytesIO()
@@ -213,7 +213,7 @@ def test_exported_programs_are_saved_and_loaded(backend):
 
 
 @modes
-def test_exported_programs_decompose(training, backend):
+def test_exported_programs_decompose(training, kernels):
     layer = make(2, activation="relu").train(training)
     truth = oracle(layer)
     x = normal(SHAPES[2])
@@ -223,7 +223,7 @@ def test_exported_programs_decompose(training, backend):
 
 @modes
 @pytest.mark.parametrize("tracing", ["real", "fake", "symbolic"])
-def test_make_fx(tracing, training, backend):
+def test_make_fx(tracing, training, kernels):
     layer = make(2, activation="relu").train(training)
     state = dict(layer.named_parameters()) | {k: v.clone() for k, v in layer.named_buffers()}
     x, upstream = normal(SHAPES[2]), normal(SHAPES[2], seed=3)
@@ -254,7 +254,7 @@ def metadata(layer, x, upstream, add=None):
 @modes
 @pytest.mark.parametrize("layout", FORMS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_fake_tensors_have_the_shape_of_real_ones(dtype, layout, training, backend):
+def test_fake_tensors_have_the_shape_of_real_ones(dtype, layout, training, kernels):
     # our kernels are what a fake tensor must agree with, so the call is not left to aten
     real = make(2, activation="relu", dtype=dtype).train(training)
     tensors = [arrange(normal(SHAPES[2], dtype, s), layout) for s in (2, 3, 4)]
@@ -267,7 +267,7 @@ def test_fake_tensors_have_the_shape_of_real_ones(dtype, layout, training, backe
 
 @modes
 @pytest.mark.parametrize("layout", FORMS)
-def test_meta_tensors_have_the_shape_of_real_ones(layout, training, backend):
+def test_meta_tensors_have_the_shape_of_real_ones(layout, training, kernels):
     real = make(2, activation="relu").train(training)
     tensors = [arrange(normal(SHAPES[2], seed=s), layout) for s in (2, 3, 4)]
     expected = metadata(real, *tensors)
@@ -278,7 +278,7 @@ def test_meta_tensors_have_the_shape_of_real_ones(layout, training, backend):
 
 @modes
 @ours_only
-def test_symbolic_trace_keeps_the_layer_whole(training, backend):
+def test_symbolic_trace_keeps_the_layer_whole(training, kernels):
     # torch's tracer takes modules of torch.nn as leaves; a network must not lose that with ours
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), make(2, activation="relu"))
     network.train(training)

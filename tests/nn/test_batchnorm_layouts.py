@@ -38,7 +38,7 @@ def test_input_layouts(dims, layout, training, backend):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("other", LAYOUTS)
-def test_addend_and_upstream_layouts(layout, other, backend):
+def test_addend_and_upstream_layouts(layout, other, kernels):
     x, upstream, add = (normal(SHAPES[2], torch.float64, seed=s) for s in (2, 3, 4))
     layer = make(2, dtype=torch.float64, activation="silu")
     expected = step(oracle(layer), x, upstream, add)
@@ -48,7 +48,7 @@ def test_addend_and_upstream_layouts(layout, other, backend):
 
 @pytest.mark.parametrize("layout", [*LAYOUTS[:4], "sliced_channels"])
 @pytest.mark.parametrize("training", [True, False])
-def test_two_dimensional_layouts(layout, training, backend):
+def test_two_dimensional_layouts(layout, training, kernels):
     layer = make(1, 6, dtype=torch.float64).train(training)
     x, upstream = (normal((7, 6), torch.float64, seed=s) for s in (2, 3))
     expected = step(oracle(layer), x, upstream)
@@ -61,7 +61,7 @@ def test_two_dimensional_layouts(layout, training, backend):
 
 @pytest.mark.parametrize("dim", [0, 1, 2, 3])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_expanded_input(dim, layout, backend):
+def test_expanded_input(dim, layout, kernels):
     x = expand(arrange(normal(SHAPES[2], torch.float64), layout), dim)
     upstream = normal(SHAPES[2], torch.float64, seed=3)
     layer = make(2, dtype=torch.float64)
@@ -71,7 +71,7 @@ def test_expanded_input(dim, layout, backend):
 
 @pytest.mark.parametrize("dim", [0, 1, 2, 3])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_expanded_upstream_gradient_and_addend(dim, layout, backend):
+def test_expanded_upstream_gradient_and_addend(dim, layout, kernels):
     x = arrange(normal(SHAPES[2], torch.float64), layout)
     upstream = expand(normal(SHAPES[2], torch.float64, seed=3), dim)
     add = expand(normal(SHAPES[2], torch.float64, seed=4), dim)
@@ -82,7 +82,7 @@ def test_expanded_upstream_gradient_and_addend(dim, layout, backend):
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("reduce", ["sum", "mean"])
-def test_scalar_losses_send_gradients_of_stride_zero(reduce, layout, backend):
+def test_scalar_losses_send_gradients_of_stride_zero(reduce, layout, kernels):
     # weights inside the loss, for the gradient of a plain sum of a norm is zero
     layer = make(2, dtype=torch.float64, activation="relu")
     truth = oracle(layer)
@@ -117,7 +117,7 @@ def test_output_and_gradient_keep_the_memory_format(dims, layout, gradient, trai
 
 @pytest.mark.parametrize("shape", [(1, 6, 3, 5), (4, 1, 3, 5), (4, 6, 1, 1), (1, 1, 1, 4)])
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
-def test_ambiguous_layouts_keep_the_memory_format(shape, layout, backend):
+def test_ambiguous_layouts_keep_the_memory_format(shape, layout, kernels):
     layer = make(2, shape[1])
     memory_format = getattr(torch, layout + "_format" * (layout == "contiguous"))
     x = normal(shape).contiguous(memory_format=memory_format)
@@ -127,7 +127,7 @@ def test_ambiguous_layouts_keep_the_memory_format(shape, layout, backend):
 
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("activation", [None, "relu"])
-def test_addend_does_not_change_the_memory_format(activation, layout, backend):
+def test_addend_does_not_change_the_memory_format(activation, layout, kernels):
     layer = make(2, activation=activation)
     x = arrange(normal(SHAPES[2]), layout)
     for other in ("contiguous", "channels_last"):
@@ -136,7 +136,7 @@ def test_addend_does_not_change_the_memory_format(activation, layout, backend):
 
 
 @pytest.mark.parametrize("channels", [2, 16, 65])
-def test_both_layouts_agree_on_the_statistics(channels, backend):
+def test_both_layouts_agree_on_the_statistics(channels, kernels):
     first, second = make(2, channels, dtype=torch.float64), make(2, channels, dtype=torch.float64)
     x = normal((5, channels, 3, 5), torch.float64)
     first(x)
@@ -147,7 +147,7 @@ def test_both_layouts_agree_on_the_statistics(channels, backend):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("activation", [None, "relu"])
-def test_input_addend_and_upstream_stay_untouched(activation, layout, backend):
+def test_input_addend_and_upstream_stay_untouched(activation, layout, kernels):
     layer = make(2, activation=activation)
     tensors = [arrange(normal(SHAPES[2], seed=s), layout) for s in (2, 3, 4)]
     before = [t.clone() for t in tensors]
@@ -157,7 +157,7 @@ def test_input_addend_and_upstream_stay_untouched(activation, layout, backend):
 
 
 @pytest.mark.parametrize("activation", [None, "relu"])
-def test_output_never_aliases_an_input(activation, backend):
+def test_output_never_aliases_an_input(activation, kernels):
     layer = make(2, activation=activation)
     x, add = normal(SHAPES[2]), normal(SHAPES[2], seed=4)
     storages = {t.untyped_storage().data_ptr() for t in (x, add)}

@@ -34,7 +34,7 @@ def assert_same_bits(results):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", SHAPES)
-def test_one_thread_and_many_give_the_same_bits(shape, layout, training, backend):
+def test_one_thread_and_many_give_the_same_bits(shape, layout, training, kernels):
     results = []
     for threads in (1, 2, 1, 3):
         torch.set_num_threads(threads)
@@ -46,7 +46,7 @@ def test_one_thread_and_many_give_the_same_bits(shape, layout, training, backend
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("activation", [None, "gelu"])
-def test_the_same_bits_in_every_dtype(activation, dtype, layout, backend):
+def test_the_same_bits_in_every_dtype(activation, dtype, layout, kernels):
     results = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
@@ -55,12 +55,12 @@ def test_the_same_bits_in_every_dtype(activation, dtype, layout, backend):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_repeated_runs_give_the_same_bits(layout, backend):
+def test_repeated_runs_give_the_same_bits(layout, kernels):
     assert_same_bits([outcome(SHAPES[2], layout) for _ in range(5)])
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_many_threads_at_once(layout, backend):
+def test_many_threads_at_once(layout, kernels):
     expected = outcome(SHAPES[1], layout)
     with ThreadPoolExecutor(4) as pool:
         jobs = [pool.submit(outcome, SHAPES[1], layout) for _ in range(12)]
@@ -68,7 +68,7 @@ def test_many_threads_at_once(layout, backend):
         assert_same_bits([expected, *(job.result(timeout=60) for job in jobs)])
 
 
-def test_one_layer_shared_by_threads_in_evaluation(backend):
+def test_one_layer_shared_by_threads_in_evaluation(kernels):
     layer = make(2, 3, activation="relu").eval()
     inputs = [normal(SHAPES[1], seed=s) for s in range(8)]
     expected = [layer(x) for x in inputs]
@@ -77,7 +77,7 @@ def test_one_layer_shared_by_threads_in_evaluation(backend):
             assert_near(y, truth, SAME_FORMULA)
 
 
-def test_forward_in_one_thread_and_backward_in_another(backend):
+def test_forward_in_one_thread_and_backward_in_another(kernels):
     layer = make(2, 3, activation="silu")
     x, upstream = normal(SHAPES[1]).requires_grad_(), normal(SHAPES[1], seed=3)
     expected = step(make(2, 3, activation="silu"), x, upstream)["gradient of input"]
@@ -113,14 +113,14 @@ def test_a_forked_child_uses_the_layer():
     assert len(set(lines)) == 1
 
 
-def test_a_worker_of_a_data_loader_uses_the_layer(backend):
+def test_a_worker_of_a_data_loader_uses_the_layer(kernels):
     lines = program(str(HERE / "_forked.py"), "loader")
     assert len(lines) == 4
     assert len(set(lines)) == 1
 
 
 @ours_only
-def test_a_process_started_with_one_thread(backend):
+def test_a_process_started_with_one_thread(kernels):
     lines = program(str(HERE / "_forked.py"), "loader", OMP_NUM_THREADS="1")
     assert len(set(lines)) == 1
 

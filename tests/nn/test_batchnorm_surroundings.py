@@ -46,7 +46,7 @@ def test_an_upstream_gradient_without_memory(backend):
     assert_same(step(layer, x, upstream), step(oracle(layer), x, upstream))
 
 
-def test_overlapping_windows_as_input(backend):
+def test_overlapping_windows_as_input(kernels):
     series = normal((40,), torch.float64)
     x = series.as_strided((4, 5, 3, 7), (4, 3, 1, 2))
     layer = make(2, dtype=torch.float64)
@@ -57,7 +57,7 @@ def test_overlapping_windows_as_input(backend):
 @ours_only
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", [(4, 5, 3, 7), (5, 19, 17, 23)])
-def test_alignment_does_not_change_the_bits(shape, layout, backend):
+def test_alignment_does_not_change_the_bits(shape, layout, kernels):
     x, upstream = (arrange(normal(shape, seed=s), layout) for s in (2, 3))
     expected = step(make(2, shape[1]), x, upstream)
     for shift in (1, 3):
@@ -67,7 +67,7 @@ def test_alignment_does_not_change_the_bits(shape, layout, backend):
 
 
 @modes
-def test_default_device_and_dtype_do_not_leak_in(training, backend):
+def test_default_device_and_dtype_do_not_leak_in(training, kernels):
     layer = make(2, activation="silu").train(training)
     truth = oracle(layer)
     x, upstream = normal(SHAPES[2]), normal(SHAPES[2], seed=3)
@@ -92,7 +92,7 @@ class Transparent(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def test_flop_counter(backend):
+def test_flop_counter(kernels):
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 5, 1), make(2, activation="relu"))
     with FlopCounterMode(display=False) as counter:
         y = network(normal((2, 3, 4, 4)))
@@ -102,7 +102,7 @@ def test_flop_counter(backend):
 
 
 @modes
-def test_dispatch_modes(training, backend):
+def test_dispatch_modes(training, kernels):
     layer = make(2, dtype=torch.float64, activation="gelu").train(training)
     truth = oracle(layer)
     x, upstream = doubles(2, 3)
@@ -113,7 +113,7 @@ def test_dispatch_modes(training, backend):
 
 
 @pytest.mark.parametrize("options, training", [({}, False), ({"track_running_stats": False}, True)])
-def test_subclasses_with_their_own_dispatch(options, training, backend):
+def test_subclasses_with_their_own_dispatch(options, training, kernels):
     layer = make(2, dtype=torch.float64, activation="relu", **options).train(training)
     a, b = doubles(2, 3)
     y = layer(TwoTensor(a, b))
@@ -124,7 +124,7 @@ def test_subclasses_with_their_own_dispatch(options, training, backend):
 
 
 @pytest.mark.parametrize("activation", [None, "relu", "silu"])
-def test_saved_tensors_may_be_packed(activation, backend):
+def test_saved_tensors_may_be_packed(activation, kernels):
     layer = make(2, dtype=torch.float64, activation=activation)
     x, upstream = doubles(2, 3)
     expected = step(oracle(layer), x, upstream)["gradient of input"]
@@ -138,7 +138,7 @@ def test_saved_tensors_may_be_packed(activation, backend):
 
 @pytest.mark.parametrize("activation", [None, "relu", "gelu"])
 @modes
-def test_nothing_is_kept_alive_by_cycles(activation, training, backend):
+def test_nothing_is_kept_alive_by_cycles(activation, training, kernels):
     layer = make(2, activation=activation).train(training)
     gc.collect()
     gc.disable()
@@ -155,7 +155,7 @@ def test_nothing_is_kept_alive_by_cycles(activation, training, backend):
 
 
 @pytest.mark.parametrize("activation", [None, "relu", "silu", "gelu"])
-def test_a_bias_changed_before_backward(activation, backend):
+def test_a_bias_changed_before_backward(activation, kernels):
     layer = make(2, dtype=torch.float64, activation=activation)
     x, upstream = doubles(2, 3)
     expected = step(oracle(layer), x, upstream)["gradient of input"]
@@ -179,7 +179,7 @@ def assert_right_or_refused(y, x, upstream, expected):
 
 @ours_only
 @pytest.mark.parametrize("activation", [None, "gelu"])
-def test_running_statistics_moved_before_backward(activation, backend):
+def test_running_statistics_moved_before_backward(activation, kernels):
     # torch's layer silently differentiates at the new statistics here
     layer = make(2, dtype=torch.float64, activation=activation).eval()
     x, upstream = doubles(2, 3)
@@ -190,7 +190,7 @@ def test_running_statistics_moved_before_backward(activation, backend):
 
 
 @pytest.mark.parametrize("momentum", [0.1, None])
-def test_update_bn_recomputes_the_statistics(momentum, backend):
+def test_update_bn_recomputes_the_statistics(momentum, kernels):
     network = torch.nn.Sequential(make(2, momentum=momentum), torch.nn.ReLU())
     batches = [normal(SHAPES[2], seed=s) for s in range(3)]
     torch.optim.swa_utils.update_bn(batches, network)
@@ -201,7 +201,7 @@ def test_update_bn_recomputes_the_statistics(momentum, backend):
     assert network[0].momentum == momentum
 
 
-def test_a_network_moved_to_channels_last_stays_there(backend):
+def test_a_network_moved_to_channels_last_stays_there(kernels):
     network = torch.nn.Sequential(
         torch.nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, activation="relu"), torch.nn.Conv2d(8, 4, 3)
     ).to(memory_format=torch.channels_last)
@@ -209,7 +209,7 @@ def test_a_network_moved_to_channels_last_stays_there(backend):
     assert network(x).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_gradient_scaling_of_mixed_precision(backend):
+def test_gradient_scaling_of_mixed_precision(kernels):
     layer = make(2, activation="relu", dtype=torch.bfloat16)
     x = normal(SHAPES[2], torch.bfloat16).requires_grad_()
     (layer(x).float().square().mean() * 2.0**16).backward()

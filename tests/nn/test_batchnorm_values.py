@@ -67,31 +67,31 @@ def test_activation_and_add(activation, add, dtype, layout, training, backend):
 @pytest.mark.parametrize("dtype", FULL)
 @pytest.mark.parametrize("dims", [1, 3])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
-def test_activation_and_add_in_other_dimensions(activation, dims, dtype, backend):
+def test_activation_and_add_in_other_dimensions(activation, dims, dtype, kernels):
     check(make(dims, dtype=dtype, activation=activation), SHAPES[dims], dtype, add=True)
 
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("activation", [None, "relu", "silu"])
-def test_two_dimensional_input(activation, training, backend):
+def test_two_dimensional_input(activation, training, kernels):
     layer = make(1, 7, activation=activation).train(training)
     check(layer, (13, 7), torch.float32, add=True)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("run", RUNS)
-def test_runs_around_block_boundaries(run, layout, backend):
+def test_runs_around_block_boundaries(run, layout, kernels):
     check(make(1, 3, activation="relu"), (2, 3, run), torch.float32, layout)
 
 
 @pytest.mark.parametrize("batch", [5, 15, 16, 17, 64, 255, 257, 1024, 1031])
-def test_batches_around_block_boundaries(batch, backend):
+def test_batches_around_block_boundaries(batch, kernels):
     check(make(1, 3), (batch, 3), torch.float32)
     check(make(2, 2), (batch, 2, 1, 1), torch.float32)
 
 
 @pytest.mark.parametrize("dtype", FULL)
-def test_two_values_a_channel(dtype, backend):
+def test_two_values_a_channel(dtype, kernels):
     # the input gradient cancels to almost nothing, so it is measured against its largest term
     layer = make(1, 3, dtype=dtype)
     actual, expected = run_both(layer, *(normal((2, 3), dtype, seed=s) for s in (2, 3)))
@@ -103,13 +103,13 @@ def test_two_values_a_channel(dtype, backend):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("channels", [*range(1, 34), 63, 64, 65, 66, 70, 127, 129])
-def test_any_number_of_channels(channels, layout, backend):
+def test_any_number_of_channels(channels, layout, kernels):
     check(make(2, channels), (3, channels, 2, 3), torch.float32, layout, add=True)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("shape", [(1, 3, 5, 7), (2, 1, 3, 5), (1, 1, 3, 4), (5, 4, 1, 1)])
-def test_dimensions_of_size_one(shape, layout, backend):
+def test_dimensions_of_size_one(shape, layout, kernels):
     check(make(2, shape[1], dtype=torch.float64), shape, torch.float64, layout)
 
 
@@ -118,7 +118,7 @@ def test_dimensions_of_size_one(shape, layout, backend):
 @pytest.mark.parametrize("shape", [(3, 1, 191, 211), (67, 2, 31, 37), (5, 131, 13, 17)])
 @pytest.mark.parametrize("activation", [None, "relu"])
 @pytest.mark.parametrize("dtype", FULL)
-def test_large_inputs(dtype, activation, shape, layout, backend):
+def test_large_inputs(dtype, activation, shape, layout, kernels):
     if IS_TORCH and dtype == torch.float32:
         pytest.skip("torch in channels_last misses the bar: 3.3e-6")
     layer = make(2, shape[1], dtype=dtype, activation=activation)
@@ -162,7 +162,7 @@ def test_buffers_over_several_steps(dtype, layout, momentum, backend):
         assert_near(buffers(layer)[name], buffers(truth)[name], RUNNING[dtype], name)
 
 
-def test_momentum_zero_keeps_the_buffers_to_the_bit(backend):
+def test_momentum_zero_keeps_the_buffers_to_the_bit(kernels):
     layer = make(2, momentum=0.0)
     before = {name: value.clone() for name, value in buffers(layer).items()}
     layer(normal(SHAPES[2]))
@@ -171,7 +171,7 @@ def test_momentum_zero_keeps_the_buffers_to_the_bit(backend):
     assert layer.num_batches_tracked == before["num_batches_tracked"] + 1
 
 
-def test_running_variance_is_unbiased_and_the_normalizing_one_biased(backend):
+def test_running_variance_is_unbiased_and_the_normalizing_one_biased(kernels):
     x = torch.tensor([[0.0], [2.0]], dtype=torch.float64)
     layer = make(1, 1, momentum=1.0, affine=False, eps=1e-30, dtype=torch.float64, stats=False)
     y = layer(x)
@@ -180,7 +180,7 @@ def test_running_variance_is_unbiased_and_the_normalizing_one_biased(backend):
 
 
 @pytest.mark.parametrize("affine", [True, False])
-def test_no_gradient_reaches_the_buffers_in_evaluation(affine, backend):
+def test_no_gradient_reaches_the_buffers_in_evaluation(affine, kernels):
     layer = make(2, affine=affine).eval()
     before = {name: value.clone() for name, value in buffers(layer).items()}
     step(layer, normal(SHAPES[2]), normal(SHAPES[2], seed=3))
@@ -205,7 +205,7 @@ def test_half_precision(dtype, activation, parameters, layout, training, backend
         assert_half(actual[name], same[name], value, dtype, name)
 
 
-def test_dropping_every_extra_is_torch(backend):
+def test_dropping_every_extra_is_torch(kernels):
     layer = make(2, dtype=torch.float64)
     x, upstream = normal(SHAPES[2], torch.float64), normal(SHAPES[2], torch.float64, seed=3)
     plain = step(layer, x, upstream)
@@ -214,7 +214,7 @@ def test_dropping_every_extra_is_torch(backend):
         assert_near(with_zero[name], value, VALUES[torch.float64], name)
 
 
-def test_repeated_calls_give_the_same_bits(backend):
+def test_repeated_calls_give_the_same_bits(kernels):
     x, upstream = normal((16, 5, 64, 65)), normal((16, 5, 64, 65), seed=3)
     runs = [step(make(2), x, upstream) for _ in range(3)]
     for name, value in runs[0].items():
