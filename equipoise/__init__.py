@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 _SUBMODULES = ("functional", "nn", "study")
 _NAMES = {"Moments": "moments", "CoMoments": "moments"}
 
-__all__ = [*_SUBMODULES, *_NAMES, "__version__"]  # noqa: PLE0604
+__all__ = [*_SUBMODULES, *_NAMES, "__version__"]
 
 
 def __getattr__(name):

@@ -2,6 +2,7 @@
 
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -97,6 +98,8 @@ def batch_norm(
             return _by_torch(args, *extras)
         if backend == "reference" or not op.plain_tensors(input, weight, bias, add):
             return _by_formula(args, *extras)
+        if backend is None and dispatch.small(input) and op.direct():
+            return _small(args, *extras)
     if not dispatch.kernel_runs(input):
         return _by_formula(args, *extras)
     return _by_kernel(args, *extras)
@@ -109,6 +112,30 @@ def _for_torch(momentum) -> bool:
 
 def _by_torch(args, activation, negative_slope, add):
     y = F.batch_norm(*args)
+    return reference.activate(y if add is None else y + add, activation, negative_slope)
+
+
+def _small(args, activation, negative_slope, add):
+    """Let aten normalize, and do it again by our kernel where aten's statistics lost digits."""
+    x, running_mean, running_var, weight, bias, training, momentum, eps = args
+    if x.device.type != "cpu" or any(
+        v is not None and v.dtype != x.dtype for v in (running_mean, running_var, weight, bias)
+    ):
+        return _by_kernel(args, activation, negative_slope, add)
+    if not training:
+        invstd = 1.0 / np.sqrt(running_var.detach().numpy() + eps)
+        if not dispatch.near(running_mean.detach().numpy(), invstd):
+            return _by_kernel(args, activation, negative_slope, add)
+    tracked = training and running_mean is not None
+    before = (running_mean.clone(), running_var.clone()) if tracked else ()
+    y, mean, invstd = torch.native_batch_norm(
+        x, weight, bias, running_mean, running_var, training, momentum, eps
+    )
+    if training and not dispatch.near(mean.detach().numpy(), invstd.detach().numpy()):
+        if tracked:
+            running_mean.copy_(before[0])
+            running_var.copy_(before[1])
+        return _by_kernel(args, activation, negative_slope, add)
     return reference.activate(y if add is None else y + add, activation, negative_slope)
 
 
@@ -169,7 +196,7 @@ def _update(running_mean, running_var, stats, momentum, count):
 def _running_stats(mean: Tensor, variance: Tensor, eps: float) -> Tensor:
     """Give the buffers in the form that the kernels take statistics in."""
     mean, variance = mean.detach().double(), variance.detach().double()
-    return torch.stack([mean, variance, torch.rsqrt(variance + eps), mean])
+    return torch.stack([mean, variance, torch.rsqrt(variance + eps)])
 
 
 def _broadcast(add: Tensor, x: Tensor) -> Tensor:
@@ -206,11 +233,15 @@ def _check(x, running_mean, running_var, weight, bias, training, eps, activation
             "the variance of one value is zero. Use a larger batch (drop_last=True in the "
             "DataLoader), eval(), or a norm that does not need a batch."
         )
-    if (running_mean is None) != (running_var is None) or (not training and running_mean is None):
+    if training and (running_mean is None) != (running_var is None):
+        raise ValueError(
+            "running_mean and running_var must either both be None or neither be None: they are "
+            "updated together"
+        )
+    if not training and (running_mean is None or running_var is None):
         raise RuntimeError(
-            "Expected running_mean and running_var to be defined: both when training=False, both "
-            "or neither when training; pass the buffers, or training=True to use the batch's own "
-            "statistics"
+            "Expected running_mean and running_var to be defined when training=False: pass both, "
+            "or training=True to use the batch's own statistics"
         )
     _check_vectors(x, running_mean, running_var, weight, bias)
 

@@ -5,6 +5,7 @@ Order of choice: ``EQUIPOISE_BACKEND`` (reference, aten, cpu), then measured rul
 
 import os
 
+import numpy as np
 import torch
 
 BACKENDS = ("reference", "aten", "cpu")
@@ -24,3 +25,20 @@ def forced() -> str | None:
 def kernel_runs(x: torch.Tensor) -> bool:
     """Tell whether the CPU kernels take this tensor."""
     return x.device.type == "cpu" and x.dtype in _FLOATS and x.layout == torch.strided
+
+
+# below this many numbers a call costs more than its arithmetic, and aten's calls cost less
+SMALL = 16384
+# |mean| / std up to which aten's float32 statistics meet the bar of 2e-6
+NEAR = 4.0
+
+
+def small(x: torch.Tensor) -> bool:
+    """Tell whether aten is quicker on a tensor of this size."""
+    return x.numel() <= SMALL and x.dtype in (torch.float32, torch.float64)
+
+
+def near(mean: np.ndarray, invstd: np.ndarray) -> bool:
+    """Tell whether every |mean| / std is so small that aten is accurate."""
+    # NaN is no number to be accurate about: aten's NaN is as good as ours
+    return not np.abs(mean * invstd).max(initial=0.0) > NEAR

@@ -7,7 +7,7 @@ tuple ``shape`` says all that: (numbers, width, channels, inner, tile, chunk); i
 tensor's shape alone, so the bits are the same at any thread count.
 
 A task is a tile of columns with both phases where a tile stays in cache, or a chunk of a tile's
-rows and one phase; the second sweep then walks backwards, through what the cache still holds.
+rows and one phase.  Rows are walked upwards, as they lie: the prefetchers lose descending rows.
 Sweeps over memory: 2 reads and 1 write forward, 4 reads and 1 write backward; in cached tiles
 1 and 1, 2 and 1.
 """
@@ -119,7 +119,6 @@ def _fold(s, shape, out):
 
 @inline
 def _plain_sums(x, s):
-    apart()
     for j in range(x.size):
         s[j] += widen(x[j])
 
@@ -145,7 +144,6 @@ def _first_shift(x, c0, columns, shape, weight, stats):
 
 @inline
 def _add_row(x, h, s, q):
-    apart()
     for j in range(x.size):
         d = widen(x[j]) - h[j]
         s[j] += d
@@ -153,33 +151,12 @@ def _add_row(x, h, s, q):
 
 
 @inline
-def _add_rows(x0, x1, x2, x3, x4, x5, x6, x7, h, s, q):
+def _sum_rows(x, i0, i1, c0, columns, shape, h, s, q):
+    # one row after the other, as they lie: several at a time would be as many streams of memory
     apart()
-    # eight rows a pass: the sums then leave the registers once in eight
-    for j in range(x0.size):
-        z = h[j]
-        d0, d1, d2, d3 = widen(x0[j]) - z, widen(x1[j]) - z, widen(x2[j]) - z, widen(x3[j]) - z
-        d4, d5, d6, d7 = widen(x4[j]) - z, widen(x5[j]) - z, widen(x6[j]) - z, widen(x7[j]) - z
-        s[j] += ((d0 + d1) + (d2 + d3)) + ((d4 + d5) + (d6 + d7))
-        q[j] += ((d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)) + (
-            (d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7)
-        )
-
-
-@splice
-def _sum_rows(x, i0, i1, c0, n, shape, h, s, q):
-    w, i = shape[1], i0
-    while i + 8 <= i1 and _width(i + 7, c0, n, shape) == n:
-        at = i * w + c0
-        _add_rows(
-            window(x, at, n), window(x, at + w, n), window(x, at + 2 * w, n),
-            window(x, at + 3 * w, n), window(x, at + 4 * w, n), window(x, at + 5 * w, n),
-            window(x, at + 6 * w, n), window(x, at + 7 * w, n), h, s, q,
-        )  # fmt: skip
-        i += 8
-    while i < i1:
-        _add_row(window(x, i * w + c0, _width(i, c0, n, shape)), h, s, q)
-        i += 1
+    for i in range(i0, i1):
+        n = _width(i, c0, columns, shape)
+        _add_row(window(x, i * shape[1] + c0, n), h, s, q)
 
 
 @splice
@@ -245,14 +222,12 @@ def _sum_task(x, c0, columns, i0, i1, k, shape, wide, partial):
 
 @inline
 def _affine(x, y, h, a, b):
-    apart()
     for j in range(x.size):
         y[j] = narrow(y, (widen(x[j]) - h[j]) * a[j] + b[j])
 
 
 @inline
 def _affine_relu(x, y, h, a, b):
-    apart()
     zero = h.dtype.type(0)
     for j in range(x.size):
         v = (widen(x[j]) - h[j]) * a[j] + b[j]
@@ -261,25 +236,36 @@ def _affine_relu(x, y, h, a, b):
 
 @inline
 def _add(z, other):
-    apart()
     for j in range(z.size):
         z[j] += widen(other[j])
 
 
 @inline
 def _store(z, y):
-    apart()
     for j in range(z.size):
         y[j] = narrow(y, z[j])
 
 
-@splice
-def _apply_row(x, other, y, at, n, h, a, b, act, slope, z):
-    if other.size == 0 and act == NONE:
-        _affine(window(x, at, n), window(y, at, n), h, a, b)
-    elif other.size == 0 and act == RELU:
-        _affine_relu(window(x, at, n), window(y, at, n), h, a, b)
-    else:
+@inline
+def _affine_rows(x, y, i0, i1, c0, columns, shape, h, a, b, act):
+    apart()
+    for i in range(i0, i1):
+        at, n = i * shape[1] + c0, _width(i, c0, columns, shape)
+        if act == NONE:
+            _affine(window(x, at, n), window(y, at, n), h, a, b)
+        else:
+            _affine_relu(window(x, at, n), window(y, at, n), h, a, b)
+
+
+@inline
+def _apply_rows(x, other, y, i0, i1, c0, columns, shape, h, a, b, act, slope):
+    apart()
+    if other.size == 0 and act <= RELU:
+        _affine_rows(x, y, i0, i1, c0, columns, shape, h, a, b, act)
+        return
+    z = np.empty(columns, h.dtype)
+    for i in range(i0, i1):
+        at, n = i * shape[1] + c0, _width(i, c0, columns, shape)
         row = window(z, 0, n)
         _affine(window(x, at, n), row, h, a, b)
         if other.size:
@@ -303,12 +289,9 @@ def _forward_task(
             _statistics_of(c0, columns, shape, eps, partial, stats)
             _spread_affine(c0, columns, shape, stats, weight, bias, wide)
     if phase & APPLY:
-        z = np.empty(columns, wide.dtype)
         h, p = window(wide, c0, columns), _pitch(shape)
         a, b = window(wide, p + c0, columns), window(wide, 2 * p + c0, columns)
-        for i in range(i0, i1):
-            n = _width(i, c0, columns, shape)
-            _apply_row(x, other, y, i * shape[1] + c0, n, h, a, b, act, slope, z)
+        _apply_rows(x, other, y, i0, i1, c0, columns, shape, h, a, b, act, slope)
 
 
 @TaskKernel
@@ -326,10 +309,8 @@ def columns_forward(t, integers, floats, tag, computed):
     stats = carray(float64_at(floats, integers[5]), (4, channels))
     partial = carray(float64_at(floats, integers[6]), (_chunks(shape), 2, channels))
     if t >= 0:
-        # backwards after the sums: the cache holds the end
-        last = _chunks(shape) * ((width + shape[4] - 1) // shape[4]) - 1
         _forward_task(
-            last - t if phase == APPLY else t, x, stored(tag, integers[1], added * ALL),
+            t, x, stored(tag, integers[1], added * ALL),
             stored(tag, integers[2], ALL), shape, phase, floats[0], weight, bias, act, floats[1],
             stats, partial, wide,
         )  # fmt: skip
@@ -344,7 +325,6 @@ def columns_forward(t, integers, floats, tag, computed):
 
 @inline
 def _gradient_row(g, x, h, s, q):
-    apart()
     for j in range(x.size):
         v = widen(g[j])
         s[j] += v
@@ -352,19 +332,7 @@ def _gradient_row(g, x, h, s, q):
 
 
 @inline
-def _gradient_rows(g0, g1, g2, g3, x0, x1, x2, x3, h, s, q):
-    apart()
-    for j in range(x0.size):
-        z = h[j]
-        v0, v1, v2, v3 = widen(g0[j]), widen(g1[j]), widen(g2[j]), widen(g3[j])
-        d0, d1, d2, d3 = widen(x0[j]) - z, widen(x1[j]) - z, widen(x2[j]) - z, widen(x3[j]) - z
-        s[j] += (v0 + v1) + (v2 + v3)
-        q[j] += (v0 * d0 + v1 * d1) + (v2 * d2 + v3 * d3)
-
-
-@inline
 def _gradient_row_relu(g, x, h, a, b, s, q):
-    apart()
     zero = h.dtype.type(0)
     for j in range(x.size):
         d = widen(x[j]) - h[j]
@@ -374,20 +342,7 @@ def _gradient_row_relu(g, x, h, a, b, s, q):
 
 
 @inline
-def _gradient_rows_relu(g0, g1, x0, x1, h, a, b, s, q):
-    apart()
-    zero = h.dtype.type(0)
-    for j in range(x0.size):
-        d0, d1 = widen(x0[j]) - h[j], widen(x1[j]) - h[j]
-        v0 = zero if d0 * a[j] + b[j] <= zero else widen(g0[j])
-        v1 = zero if d1 * a[j] + b[j] <= zero else widen(g1[j])
-        s[j] += v0 + v1
-        q[j] += v0 * d0 + v1 * d1
-
-
-@inline
 def _load(g, row):
-    apart()
     for j in range(row.size):
         row[j] = widen(g[j])
 
@@ -395,7 +350,6 @@ def _load(g, row):
 @inline
 def _gated_row(g, x, other, at, n, h, a, b, act, slope, from_output, z, row):
     """Give in ``row`` the gradient before the activation."""
-    apart()
     _load(window(g, at, n), row)
     if from_output:
         _load(window(other, at, n), z)
@@ -406,52 +360,41 @@ def _gated_row(g, x, other, at, n, h, a, b, act, slope, from_output, z, row):
     gate(z, row, act, slope)
 
 
-@splice
-def _gradient_run(
-    g, x, other, i0, i1, c0, columns, shape, h, a, b, act, slope, from_output, s, q, z, row
-):  # fmt: skip
-    w, i = shape[1], i0
-    while i < i1:
-        at, n = i * w + c0, _width(i, c0, columns, shape)
-        whole = i + 4 <= i1 and _width(i + 3, c0, columns, shape) == columns
-        if act == NONE and whole:
-            _gradient_rows(
-                window(g, at, n), window(g, at + w, n), window(g, at + 2 * w, n),
-                window(g, at + 3 * w, n), window(x, at, n), window(x, at + w, n),
-                window(x, at + 2 * w, n), window(x, at + 3 * w, n), h, s, q,
-            )  # fmt: skip
-            i += 4
-            continue
-        if act == RELU and other.size == 0 and whole:
-            _gradient_rows_relu(
-                window(g, at, n), window(g, at + w, n), window(x, at, n), window(x, at + w, n),
-                h, a, b, s, q,
-            )  # fmt: skip
-            i += 2
-            continue
+@inline
+def _gradient_rows(g, x, i0, i1, c0, columns, shape, h, a, b, act, s, q):
+    apart()
+    for i in range(i0, i1):
+        at, n = i * shape[1] + c0, _width(i, c0, columns, shape)
         if act == NONE:
             _gradient_row(window(g, at, n), window(x, at, n), h, s, q)
-        elif act == RELU and other.size == 0:
-            _gradient_row_relu(window(g, at, n), window(x, at, n), h, a, b, s, q)
         else:
-            part = window(row, 0, n)
-            _gated_row(
-                g, x, other, at, n, h, a, b, act, slope, from_output, window(z, 0, n), part
-            )  # fmt: skip
-            _gradient_row(part, window(x, at, n), h, s, q)
-        i += 1
+            _gradient_row_relu(window(g, at, n), window(x, at, n), h, a, b, s, q)
+
+
+@inline
+def _gradient_run(
+    g, x, other, i0, i1, c0, columns, shape, h, a, b, act, slope, from_output, s, q
+):  # fmt: skip
+    apart()
+    if act == NONE or (act == RELU and other.size == 0):
+        _gradient_rows(g, x, i0, i1, c0, columns, shape, h, a, b, act, s, q)
+        return
+    z, row = np.empty(columns, h.dtype), np.empty(columns, h.dtype)
+    for i in range(i0, i1):
+        at, n = i * shape[1] + c0, _width(i, c0, columns, shape)
+        part = window(row, 0, n)
+        _gated_row(g, x, other, at, n, h, a, b, act, slope, from_output, window(z, 0, n), part)
+        _gradient_row(part, window(x, at, n), h, s, q)
 
 
 @inline
 def _input_gradient(g, x, dx, h, a, b, c):
-    apart()
     for j in range(x.size):
         dx[j] = narrow(dx, a[j] * widen(g[j]) + (b[j] * (widen(x[j]) - h[j]) + c[j]))
 
 
 @inline
 def _input_gradient_relu(g, x, dx, h, a, offset, b, c):
-    apart()
     zero = h.dtype.type(0)
     for j in range(x.size):
         d = widen(x[j]) - h[j]
@@ -459,21 +402,33 @@ def _input_gradient_relu(g, x, dx, h, a, offset, b, c):
         dx[j] = narrow(dx, a[j] * v + (b[j] * d + c[j]))
 
 
-@splice
-def _input_row(
-    g, x, other, dx, dother, at, n, h, a, offset, b, c, act, slope, from_output, z, row
+@inline
+def _gradient_out(g, x, dx, i0, i1, c0, columns, shape, h, a, offset, b, c, act):
+    apart()
+    for i in range(i0, i1):
+        at, n = i * shape[1] + c0, _width(i, c0, columns, shape)
+        if act == NONE:
+            _input_gradient(window(g, at, n), window(x, at, n), window(dx, at, n), h, a, b, c)
+        else:
+            _input_gradient_relu(
+                window(g, at, n), window(x, at, n), window(dx, at, n), h, a, offset, b, c
+            )
+
+
+@inline
+def _input_rows(
+    g, x, other, dx, dother, i0, i1, c0, columns, shape, h, a, offset, b, c, act, slope,
+    from_output,
 ):  # fmt: skip
-    if other.size == 0 and act == NONE:
-        _input_gradient(window(g, at, n), window(x, at, n), window(dx, at, n), h, a, b, c)
-    elif other.size == 0 and act == RELU:
-        _input_gradient_relu(
-            window(g, at, n), window(x, at, n), window(dx, at, n), h, a, offset, b, c
-        )  # fmt: skip
-    else:
+    apart()
+    if other.size == 0 and act <= RELU:
+        _gradient_out(g, x, dx, i0, i1, c0, columns, shape, h, a, offset, b, c, act)
+        return
+    z, row = np.empty(columns, h.dtype), np.empty(columns, h.dtype)
+    for i in range(i0, i1):
+        at, n = i * shape[1] + c0, _width(i, c0, columns, shape)
         part = window(row, 0, n)
-        _gated_row(
-            g, x, other, at, n, h, a, offset, act, slope, from_output, window(z, 0, n), part
-        )  # fmt: skip
+        _gated_row(g, x, other, at, n, h, a, offset, act, slope, from_output, window(z, 0, n), part)
         if dother.size:
             _store(part, window(dother, at, n))
         _input_gradient(part, window(x, at, n), window(dx, at, n), h, a, b, c)
@@ -486,18 +441,15 @@ def _merge_sums(c0, columns, shape, partial, stats, weight, sums):
         merge_gradient_sums(r, partial, stats, weight.dtype.type(stats[0, r]), sums)
 
 
-@inline
+@splice
 def _backward_task(
     t, g, x, other, dx, dother, shape, phase, training, weight, bias, act, slope, from_output,
     stats, sums, partial, wide,
 ):  # fmt: skip
     c0, columns, i0, i1, k = _extent(t, shape, phase)
-    fused = phase == SUMS | APPLY
-    z, row = np.empty(columns, wide.dtype), np.empty(columns, wide.dtype)
-    w = shape[1]
-    p = _pitch(shape)
+    fused, p = phase == SUMS | APPLY, _pitch(shape)
     h, a = window(wide, c0, columns), window(wide, p + c0, columns)
-    b = window(wide, 2 * p + c0, columns)
+    offset = window(wide, 2 * p + c0, columns)
     if fused:
         _spread_affine(c0, columns, shape, stats, weight, bias, wide)
     if phase & SUMS:
@@ -505,21 +457,19 @@ def _backward_task(
         _clear(c0, columns, k, shape, partial)
         for i in range(i0, i1, RUN):
             _gradient_run(
-                g, x, other, i, min(i + RUN, i1), c0, columns, shape, h, a, b, act, slope,
-                from_output, s, q, z, row,
+                g, x, other, i, min(i + RUN, i1), c0, columns, shape, h, a, offset, act, slope,
+                from_output, s, q,
             )  # fmt: skip
             _flush(s, q, c0, shape, k, partial)
         if fused:
             _merge_sums(c0, columns, shape, partial, stats, weight, sums)
             _spread_gradient(c0, columns, shape, stats, weight, sums, training, wide)
     if phase & APPLY:
-        b1, c1 = window(wide, 3 * p + c0, columns), window(wide, 4 * p + c0, columns)
-        for i in range(i0, i1):
-            n = _width(i, c0, columns, shape)
-            _input_row(
-                g, x, other, dx, dother, i * w + c0, n, h, a, b, b1, c1, act, slope, from_output,
-                z, row,
-            )  # fmt: skip
+        b, c = window(wide, 3 * p + c0, columns), window(wide, 4 * p + c0, columns)
+        _input_rows(
+            g, x, other, dx, dother, i0, i1, c0, columns, shape, h, a, offset, b, c, act, slope,
+            from_output,
+        )  # fmt: skip
 
 
 @TaskKernel
@@ -540,9 +490,8 @@ def columns_backward(t, integers, floats, tag, computed):
     sums = carray(float64_at(floats, i[8]), (2, channels))
     partial = carray(float64_at(floats, i[9]), (_chunks(shape), 2, channels))
     if t >= 0:
-        last = _chunks(shape) * ((width + shape[4] - 1) // shape[4]) - 1
         _backward_task(
-            last - t if phase == APPLY else t, stored(tag, i[0], ALL), stored(tag, i[1], ALL),
+            t, stored(tag, i[0], ALL), stored(tag, i[1], ALL),
             stored(tag, i[2], has_other * ALL), stored(tag, i[3], ALL),
             stored(tag, i[4], want_other * ALL), shape, phase, training, weight, bias, act,
             floats[0], from_output, stats, sums, partial, wide,
