@@ -5,7 +5,7 @@ import contextlib
 import pytest
 import torch
 from _cases import SHAPES, buffers, make, normal, step, torch_twin
-from _subject import nn, ours_only
+from _subject import functional, nn, ours_only
 from tolerances import SAME_FORMULA, assert_near
 
 WRONG_SHAPES = (
@@ -130,6 +130,27 @@ def test_an_addend_that_does_not_fit_names_both_shapes(backend):
     with pytest.raises((RuntimeError, ValueError), match=r"4, 3, 2, 2.*|add") as caught:
         make(2, 3)(normal((4, 3, 2, 2)), add=normal((4, 3, 2, 3)))
     assert "4, 3, 2, 3" in str(caught.value)
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "silu"])
+@modes
+def test_an_addend_on_another_device(training, activation, backend):
+    x = normal((4, 3, 2, 2))
+    layer = make(2, 3, activation=activation).train(training)
+    expected = error_of(lambda: torch_twin(layer)(x) + x.to("meta"))
+    actual = error_of(lambda: layer(x, add=x.to("meta")))
+    assert isinstance(actual, type(expected)), repr(actual)
+    assert "meta" in str(actual)
+
+
+@pytest.mark.parametrize("name", ["weight", "bias", "running_mean", "running_var"])
+@modes
+def test_complex_vectors_are_refused(name, training, backend):
+    args = dict.fromkeys(("running_mean", "running_var", "weight", "bias"), torch.ones(3))
+    args[name] = torch.ones(3, dtype=torch.complex64)
+    for function in (torch.nn.functional.batch_norm, functional.batch_norm):
+        with pytest.raises(RuntimeError):
+            function(normal((4, 3, 2, 2)), **args, training=training)
 
 
 @pytest.mark.parametrize("backend_name", ["gpu", "nonsense"])

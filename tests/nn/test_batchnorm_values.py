@@ -64,6 +64,16 @@ def test_activation_and_add(activation, add, dtype, layout, training, backend):
     check(layer.train(training), SHAPES[2], dtype, layout, add)
 
 
+@pytest.mark.parametrize("forced", ["reference", "aten", "cpu"])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("activation", [None, "relu", "silu"])
+def test_every_backend_gives_the_same_values(activation, layout, training, forced, monkeypatch):
+    monkeypatch.setenv("EQUIPOISE_BACKEND", forced)
+    layer = make(2, dtype=torch.float64, activation=activation).train(training)
+    check(layer, SHAPES[2], torch.float64, layout, add=True)
+
+
 @pytest.mark.parametrize("dtype", FULL)
 @pytest.mark.parametrize("dims", [1, 3])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
