@@ -22,7 +22,7 @@ def batch_norm(
     weight: Tensor | None = None,
     bias: Tensor | None = None,
     training: bool = False,
-    momentum: float = 0.1,
+    momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
     *,
     activation: str | None = None,
@@ -43,7 +43,7 @@ def batch_norm(
         (C,), of any floating dtype.
     training : bool
         Use the batch's own statistics (biased variance; the running one is unbiased).
-    momentum : float
+    momentum : float or 0-d Tensor
         Weight of the batch in the running buffers.
     eps : float
         Added to the variance.
@@ -96,6 +96,11 @@ def batch_norm(
         backend = dispatch.forced()
         if backend == "aten":
             return _by_torch(args, *extras)
+        if backend == "cpu" and input.device.type != "meta" and not dispatch.kernel_runs(input):
+            raise RuntimeError(
+                "EQUIPOISE_BACKEND=cpu runs on strided CPU tensors of 16, 32 or 64 bits; the "
+                f"input is {input.dtype} on {input.device}: unset the variable or move the input"
+            )
         if backend == "reference" or not op.plain_tensors(input, weight, bias, add):
             return _by_formula(args, *extras)
         if backend is None and dispatch.small(input) and op.direct():
@@ -126,15 +131,14 @@ def _small(args, activation, negative_slope, add):
         invstd = 1.0 / np.sqrt(running_var.detach().numpy() + eps)
         if not dispatch.near(running_mean.detach().numpy(), invstd):
             return _by_kernel(args, activation, negative_slope, add)
-    tracked = training and running_mean is not None
-    before = (running_mean.clone(), running_var.clone()) if tracked else ()
+    buffers = [] if not training or running_mean is None else [running_mean, running_var]
+    before = [b.clone() for b in buffers]
     y, mean, invstd = torch.native_batch_norm(
         x, weight, bias, running_mean, running_var, training, momentum, eps
     )
     if training and not dispatch.near(mean.detach().numpy(), invstd.detach().numpy()):
-        if tracked:
-            running_mean.copy_(before[0])
-            running_var.copy_(before[1])
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
         return _by_kernel(args, activation, negative_slope, add)
     return reference.activate(y if add is None else y + add, activation, negative_slope)
 
@@ -142,7 +146,7 @@ def _small(args, activation, negative_slope, add):
 def _by_formula(args, activation, negative_slope, add):
     x, running_mean, running_var, weight, bias, training, momentum, eps = args
     mean, variance = (None, None) if training else (running_mean, running_var)
-    if torch._C._functorch.peek_interpreter_stack() is None:
+    if not op.transforming():
         x = dense(x)
     y, mean, variance = reference.normalize(
         x, weight, bias, add, mean, variance, activation, negative_slope, eps
@@ -160,7 +164,7 @@ def explain_transforms():
     try:
         yield
     except RuntimeError as error:
-        if torch._C._functorch.peek_interpreter_stack() is None:
+        if not op.transforming():
             raise
         raise RuntimeError(
             f"{error}\nBatchNorm in training mode updates its running statistics in place, which "

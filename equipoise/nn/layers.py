@@ -89,25 +89,25 @@ class BatchNorm3d(BatchStatistics, nn.BatchNorm3d):
 class _Lazy(BatchStatistics):
     def initialize_parameters(self, input: Tensor, **extras):
         """Take ``num_features`` from the first input, whatever else forward is given."""
-        super().initialize_parameters(input)
+        super().initialize_parameters(input)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 class LazyBatchNorm1d(_Lazy, nn.LazyBatchNorm1d):
     """A ``BatchNorm1d`` that takes ``num_features`` from its first input."""
 
     cls_to_become = BatchNorm1d
-    _check_input_dim = BatchNorm1d._check_input_dim
+    _check_input_dim = BatchNorm1d._check_input_dim  # pyright: ignore[reportAssignmentType]
 
 
 class LazyBatchNorm2d(_Lazy, nn.LazyBatchNorm2d):
     """A ``BatchNorm2d`` that takes ``num_features`` from its first input."""
 
     cls_to_become = BatchNorm2d
-    _check_input_dim = BatchNorm2d._check_input_dim
+    _check_input_dim = BatchNorm2d._check_input_dim  # pyright: ignore[reportAssignmentType]
 
 
 class LazyBatchNorm3d(_Lazy, nn.LazyBatchNorm3d):
     """A ``BatchNorm3d`` that takes ``num_features`` from its first input."""
 
     cls_to_become = BatchNorm3d
-    _check_input_dim = BatchNorm3d._check_input_dim
+    _check_input_dim = BatchNorm3d._check_input_dim  # pyright: ignore[reportAssignmentType]

@@ -1,5 +1,8 @@
 """What all norm layers share: the fused extras in the constructor, forward and ``repr``."""
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 import torch.fx
 from torch import Tensor, nn
@@ -37,18 +40,29 @@ class Norm(nn.Module):
 class BatchStatistics(Norm):
     """Forward of the BatchNorm family: the batch's statistics, or the running ones."""
 
+    # what torch's classes beside this mixin hold
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+    weight: Tensor
+    bias: Tensor
+    momentum: float | None
+    eps: float
+    track_running_stats: bool
+    _check_input_dim: Callable[[Tensor], None]
+
     def forward(self, input: Tensor, *, add: Tensor | None = None) -> Tensor:
         """Normalize ``input``; ``add`` is added after the norm and before the activation."""
         if isinstance(input, torch.fx.Proxy):
-            return self._as_leaf(input, add)
+            return cast(Tensor, self._as_leaf(input, add))
         self._check_input_dim(input)
         training = self.training
         tracks = training and self.track_running_stats
         momentum = 0.0 if self.momentum is None else self.momentum
         if tracks and self.num_batches_tracked is not None:
-            self._count_batch()
+            _count_batch(self.num_batches_tracked)
             if self.momentum is None:
-                momentum = self._average_factor()
+                momentum = _average_factor(self.num_batches_tracked)
         mean, variance = self.running_mean, self.running_var
         return F.batch_norm(
             input,
@@ -64,20 +78,20 @@ class BatchStatistics(Norm):
             add=add,
         )
 
-    def _count_batch(self):
-        if torch.compiler.is_compiling():
-            self.num_batches_tracked.add_(1)
-        else:
-            with F.explain_transforms():
-                self.num_batches_tracked.add_(1)
-
     def _as_leaf(self, input, add):
         # torch.fx takes the modules of torch.nn as leaves by their package's name; so are we
         tracer, extras = input.tracer, {} if add is None else {"add": add}
         return tracer.create_proxy("call_module", tracer.path_of_module(self), (input,), extras)
 
-    def _average_factor(self):
-        # tensor arithmetic compiles and exports where float() would break the graph
-        if torch.compiler.is_compiling():
-            return 1.0 / self.num_batches_tracked.double()
-        return 1.0 / float(self.num_batches_tracked)
+
+def _count_batch(count: Tensor) -> None:
+    if torch.compiler.is_compiling():
+        count.add_(1)
+    else:
+        with F.explain_transforms():
+            count.add_(1)
+
+
+def _average_factor(count: Tensor) -> float | Tensor:
+    # tensor arithmetic compiles and exports where float() would break the graph
+    return 1.0 / count.double() if torch.compiler.is_compiling() else 1.0 / float(count)

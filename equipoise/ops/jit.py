@@ -11,6 +11,7 @@ import threading
 import warnings
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch  # first: Numba then links the OpenMP library that torch has loaded
 
@@ -21,6 +22,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
 log = logging.getLogger("equipoise")
+_config: Any = numba.config
 
 # parallel regions cost a few microseconds at best, milliseconds on a loaded machine
 SERIAL_BYTES = 256 * 1024
@@ -71,16 +73,21 @@ def _decorate(decorator, function, form: str, *args, **options):
     if folder is None:
         return decorator(*args, error_model="numpy", **options)(function)
     # the locator reads CACHE_DIR when the decorator runs; the user's own setting comes back after
-    before, numba.config.CACHE_DIR = numba.config.CACHE_DIR, os.path.join(folder, form)
+    before, _config.CACHE_DIR = _config.CACHE_DIR, os.path.join(folder, form)
     try:
         return decorator(*args, error_model="numpy", cache=True, **options)(function)
     finally:
-        numba.config.CACHE_DIR = before
+        _config.CACHE_DIR = before
 
 
 def _compile(function, **options):
     form = "parallel" if options else "serial"
     return _decorate(numba.njit, function, form, nogil=True, **options)
+
+
+def emits(function) -> Any:
+    """Make a function that emits LLVM code; callers leave out its typing context."""
+    return intrinsic(function)
 
 
 # helpers are never called from Python: without wrappers they compile in half the time
@@ -114,7 +121,7 @@ def fast(function):
     return numba.njit(**_HELPER, fastmath={"reassoc", "contract"})(function)
 
 
-@intrinsic
+@emits
 def apart(typingctx):
     """Keep the function that calls this from being inlined: big loops compile once, not twice."""
 
@@ -125,7 +132,7 @@ def apart(typingctx):
     return types.none(), codegen
 
 
-@intrinsic
+@emits
 def window(typingctx, array, start, size):
     """Borrow ``array[start:start + size]``: no bounds are clipped and no references counted.
 
@@ -166,7 +173,7 @@ def _threadsafe_layer() -> bool:
     """Tell whether Numba's threading layer may be entered from several threads at once."""
     from importlib.util import find_spec
 
-    wanted = numba.config.THREADING_LAYER
+    wanted = _config.THREADING_LAYER
     if wanted in ("workqueue",):
         return False
     for layer in ("omppool", "tbbpool"):
@@ -179,7 +186,7 @@ def threads() -> int:
     """Count the threads a kernel may use now: torch's setting within Numba's, 1 after a fork."""
     if _forked:
         return 1
-    n = min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS)
+    n = min(torch.get_num_threads(), _config.NUMBA_NUM_THREADS)
     if n > 1 and not _threadsafe_layer() and threading.current_thread() is not _main():
         return 1
     return n

@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from equipoise.ops.jit import inline
+from equipoise.ops.jit import emits, inline
 
 # torch dtype -> (integer view or None, compute dtype)
 _VIEWS = {
@@ -35,7 +34,7 @@ def as_array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.numpy().reshape(-1)
 
 
-@intrinsic
+@emits
 def _float_of_bits(typingctx, bits):
     def codegen(context, builder, signature, args):
         return builder.bitcast(args[0], ir.FloatType())
@@ -66,7 +65,7 @@ def _bfloat_of_float(builder, value):
     return builder.trunc(builder.lshr(kept, word(16)), ir.IntType(16))
 
 
-@intrinsic
+@emits
 def widen(typingctx, value):
     """Read a stored number as the type that is computed in."""
 
@@ -81,7 +80,7 @@ def widen(typingctx, value):
     return computed(value), codegen
 
 
-@intrinsic
+@emits
 def narrow(typingctx, array, value):
     """Round a computed number to the format that ``array`` stores."""
 

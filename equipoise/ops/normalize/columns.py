@@ -342,6 +342,13 @@ def _gradient_row_relu(g, x, h, a, b, s, q):
 
 
 @inline
+def _scale(g, dx, a):
+    # in evaluation x plays no part, be it NaN
+    for j in range(dx.size):
+        dx[j] = narrow(dx, a[j] * g[j])
+
+
+@inline
 def _load(g, row):
     for j in range(row.size):
         row[j] = widen(g[j])
@@ -418,10 +425,10 @@ def _gradient_out(g, x, dx, i0, i1, c0, columns, shape, h, a, offset, b, c, act)
 @inline
 def _input_rows(
     g, x, other, dx, dother, i0, i1, c0, columns, shape, h, a, offset, b, c, act, slope,
-    from_output,
+    from_output, training,
 ):  # fmt: skip
     apart()
-    if other.size == 0 and act <= RELU:
+    if training and other.size == 0 and act <= RELU:
         _gradient_out(g, x, dx, i0, i1, c0, columns, shape, h, a, offset, b, c, act)
         return
     z, row = np.empty(columns, h.dtype), np.empty(columns, h.dtype)
@@ -431,7 +438,10 @@ def _input_rows(
         _gated_row(g, x, other, at, n, h, a, offset, act, slope, from_output, window(z, 0, n), part)
         if dother.size:
             _store(part, window(dother, at, n))
-        _input_gradient(part, window(x, at, n), window(dx, at, n), h, a, b, c)
+        if training:
+            _input_gradient(part, window(x, at, n), window(dx, at, n), h, a, b, c)
+        else:
+            _scale(part, window(dx, at, n), a)
 
 
 @splice
@@ -468,7 +478,7 @@ def _backward_task(
         b, c = window(wide, 3 * p + c0, columns), window(wide, 4 * p + c0, columns)
         _input_rows(
             g, x, other, dx, dother, i0, i1, c0, columns, shape, h, a, offset, b, c, act, slope,
-            from_output,
+            from_output, training,
         )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ dispatch modes the operators stand for them, so that tracers see one opaque node
 
 import torch
 from torch import Tensor
+from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
 
 from equipoise.ops.normalize import reference
 from equipoise.ops.normalize.layout import dense
@@ -177,9 +178,14 @@ def _differentiable(ctx, g, x, weight, bias, other, stats):
     return grads
 
 
+def transforming() -> bool:
+    """Tell whether a ``torch.func`` transform is at work."""
+    return _functorch.peek_interpreter_stack() is not None
+
+
 def plain_tensors(*tensors) -> bool:
     """Tell whether all are ordinary tensors that no transform of torch's looks through."""
-    if torch._C._functorch.peek_interpreter_stack() is not None:
+    if transforming():
         return False
     dual = torch.autograd.forward_ad._current_level >= 0
     for t in tensors:
@@ -187,7 +193,7 @@ def plain_tensors(*tensors) -> bool:
             continue
         if type(t) is not Tensor and type(t) is not torch.nn.Parameter:
             return False
-        if torch._C._functorch.is_legacy_batchedtensor(t) or (dual and _is_dual(t)):
+        if _functorch.is_legacy_batchedtensor(t) or (dual and _is_dual(t)):
             return False
     return True
 

@@ -62,7 +62,10 @@ def normalize(
 
 def moments_in_float64(x: Tensor, eps: float, stats: Tensor) -> None:
     """Write mean, biased variance and 1 / sqrt(variance + eps) taken in float64 into ``stats``."""
-    _, mean, variance = moments(x.detach().double())
+    wide = x.detach().double()
+    _, mean, variance = moments(wide)
+    # an infinite value has an infinite mean; its distance to that mean is no number
+    mean = torch.where(mean.isnan(), wide.mean(axes_of(x)[0]), mean)
     stats[0], stats[1], stats[2] = mean, variance, torch.rsqrt(variance + eps)
 
 

@@ -261,6 +261,13 @@ def _input_gradient_relu(g, x, dx, shift, scale, offset, a, b, c):
 
 
 @inline
+def _scale(g, dx, a):
+    # in evaluation x plays no part, be it NaN
+    for i in range(dx.size):
+        dx[i] = narrow(dx, a * g[i])
+
+
+@inline
 def _load(g, block):
     apart()
     for i in range(block.size):
@@ -307,9 +314,9 @@ def _gated_sums(
 @splice
 def _gated_apply(
     g, x, other, dx, dother, at, size, shift, scale, offset, a, b, c, act, slope, from_output,
-    z, block,
+    training, z, block,
 ):  # fmt: skip
-    if act <= RELU and other.size == 0:
+    if training and act <= RELU and other.size == 0:
         i, m = at, size
         if act == NONE:
             _input_gradient(window(g, i, m), window(x, i, m), window(dx, i, m), shift, a, b, c)
@@ -327,7 +334,10 @@ def _gated_apply(
         )  # fmt: skip
         if dother.size:
             _store(part, window(dother, i, m))
-        _input_gradient(part, window(x, i, m), window(dx, i, m), shift, a, b, c)
+        if training:
+            _input_gradient(part, window(x, i, m), window(dx, i, m), shift, a, b, c)
+        else:
+            _scale(part, window(dx, i, m), a)
 
 
 @splice
@@ -375,7 +385,7 @@ def _backward_task(
                 a, b, c = grad[0, r - r0], grad[1, r - r0], grad[2, r - r0]
                 _gated_apply(
                     g, x, other, dx, dother, at, size, shift, scale, offset, a, b, c, act, slope,
-                    from_output, z, block,
+                    from_output, training, z, block,
                 )  # fmt: skip
 
 
