@@ -4,6 +4,7 @@ So they can be broken on purpose, watched (every access is checked against its b
 with small blocks, so that a tensor of a few hundred numbers has pieces, chunks, groups and tiles.
 """
 
+import math
 import re
 from functools import cache
 from pathlib import Path
@@ -145,6 +146,8 @@ def run_sources(modules, edits=None, small=True, memory=None):
     for module in modules:
         exec(_code(broken(_source(module), edits)), names)
         names.update(SMALL.get(module, {}) if small else {})
+    # in kernels NaN has a floor
+    names["math"] = SimpleNamespace(**vars(math) | {"floor": np.floor})
     # the stubs of exp and erf give way to what was registered for them
     names.update({name: f for name, f in overloads.items() if name in ("_exp", "_erf")})
     return SimpleNamespace(**names), names
