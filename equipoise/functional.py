@@ -86,8 +86,8 @@ def batch_norm(
             "momentum is a number here; None, the cumulative average, is BatchNorm's, which "
             "counts the batches"
         )
-    if add is not None and add.shape != input.shape:
-        add = _broadcast(add, input)
+    if add is not None and (add.shape != input.shape or add.device != input.device):
+        add = _fit(add, input)
     extras = (activation, negative_slope, add)
     args = (input, running_mean, running_var, weight, bias, training, momentum, eps)
     if input.numel() == 0 or input.layout != torch.strided or _for_torch(momentum):
@@ -136,7 +136,7 @@ def _small(args, activation, negative_slope, add):
     y, mean, invstd = torch.native_batch_norm(
         x, weight, bias, running_mean, running_var, training, momentum, eps
     )
-    if training and not dispatch.near(mean.detach().numpy(), invstd.detach().numpy()):
+    if training and not dispatch.near(mean.numpy(), invstd.numpy()):
         for buffer, value in zip(buffers, before, strict=True):
             buffer.copy_(value)
         return _by_kernel(args, activation, negative_slope, add)
@@ -203,7 +203,12 @@ def _running_stats(mean: Tensor, variance: Tensor, eps: float) -> Tensor:
     return torch.stack([mean, variance, torch.rsqrt(variance + eps)])
 
 
-def _broadcast(add: Tensor, x: Tensor) -> Tensor:
+def _fit(add: Tensor, x: Tensor) -> Tensor:
+    if add.device != x.device:
+        raise RuntimeError(
+            f"Expected all tensors on one device, but the input is on {x.device} and add on "
+            f"{add.device}: move one of them with .to()"
+        )
     try:
         return add.expand_as(x)
     except RuntimeError:
@@ -251,22 +256,27 @@ def _check(x, running_mean, running_var, weight, bias, training, eps, activation
 
 
 def _check_vectors(x, running_mean, running_var, weight, bias):
+    channels, device = x.shape[1], x.device
     names = ("running_mean", "running_var", "weight", "bias")
-    for name, vector in zip(names, (running_mean, running_var, weight, bias), strict=True):
-        if vector is None:
+    for name, v in zip(names, (running_mean, running_var, weight, bias), strict=True):
+        if v is None or (v.numel() == channels and v.device == device and not v.requires_grad):
             continue
-        if vector.numel() != x.shape[1]:
-            raise RuntimeError(
-                f"{name} should contain {x.shape[1]} elements not {vector.numel()}: the input "
-                f"{tuple(x.shape)} has {x.shape[1]} channels on axis 1; set num_features to that"
-            )
-        if vector.device != x.device:
-            raise RuntimeError(
-                f"Expected all tensors on one device, but the input is on {x.device} and {name} "
-                f"on {vector.device}: move one of them with .to()"
-            )
-        if vector.requires_grad and name.startswith("running"):
-            raise RuntimeError(
-                f"{name} is a buffer, updated in place or taken as a constant, and cannot require "
-                "gradients: pass it detached"
-            )
+        _refuse_vector(x, name, v)
+
+
+def _refuse_vector(x, name, vector):
+    if vector.numel() != x.shape[1]:
+        raise RuntimeError(
+            f"{name} should contain {x.shape[1]} elements not {vector.numel()}: the input "
+            f"{tuple(x.shape)} has {x.shape[1]} channels on axis 1; set num_features to that"
+        )
+    if vector.device != x.device:
+        raise RuntimeError(
+            f"Expected all tensors on one device, but the input is on {x.device} and {name} "
+            f"on {vector.device}: move one of them with .to()"
+        )
+    if name.startswith("running"):
+        raise RuntimeError(
+            f"{name} is a buffer, updated in place or taken as a constant, and cannot require "
+            "gradients: pass it detached"
+        )

@@ -85,7 +85,7 @@ class BatchStatistics(Norm):
 
 
 def _count_batch(count: Tensor) -> None:
-    if torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or not F.op.transforming():
         count.add_(1)
     else:
         with F.explain_transforms():

@@ -25,7 +25,8 @@ def _exp32(x):
     # comparisons, not min and max: NaN then stays NaN
     x = f(88.0) if x > f(88.0) else x
     x = f(-87.0) if x < f(-87.0) else x
-    k = math.floor(x * f(1.44269504) + f(0.5))
+    # numpy's floor stays in float32, math's would go through int64 to float64
+    k = np.floor(x * f(1.44269504) + f(0.5))
     r = x - k * f(0.693359375) - k * f(-2.12194440e-4)
     p = f(1.9875691500e-4)
     p = p * r + f(1.3981999507e-3)

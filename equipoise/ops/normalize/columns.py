@@ -428,7 +428,7 @@ def _input_rows(
     from_output, training,
 ):  # fmt: skip
     apart()
-    if training and other.size == 0 and act <= RELU:
+    if training and act <= RELU and other.size == 0 and dother.size == 0:
         _gradient_out(g, x, dx, i0, i1, c0, columns, shape, h, a, offset, b, c, act)
         return
     z, row = np.empty(columns, h.dtype), np.empty(columns, h.dtype)

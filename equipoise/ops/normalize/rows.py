@@ -316,7 +316,7 @@ def _gated_apply(
     g, x, other, dx, dother, at, size, shift, scale, offset, a, b, c, act, slope, from_output,
     training, z, block,
 ):  # fmt: skip
-    if training and act <= RELU and other.size == 0:
+    if training and act <= RELU and other.size == 0 and dother.size == 0:
         i, m = at, size
         if act == NONE:
             _input_gradient(window(g, i, m), window(x, i, m), window(dx, i, m), shift, a, b, c)
