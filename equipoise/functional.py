@@ -14,6 +14,8 @@ from equipoise.ops.normalize.reference import update_by_torch
 
 __all__ = ["batch_norm"]
 
+_FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
 
 def batch_norm(
     input: Tensor,
@@ -259,7 +261,12 @@ def _check_vectors(x, running_mean, running_var, weight, bias):
     channels, device = x.shape[1], x.device
     names = ("running_mean", "running_var", "weight", "bias")
     for name, v in zip(names, (running_mean, running_var, weight, bias), strict=True):
-        if v is None or (v.numel() == channels and v.device == device and not v.requires_grad):
+        if v is None or (v.numel() == channels and v.device == device and v.dtype in _FLOATS):
+            if v is not None and v.requires_grad and name.startswith("running"):
+                raise RuntimeError(
+                    f"{name} is a buffer, updated in place or taken as a constant, and cannot "
+                    "require gradients: pass it detached"
+                )
             continue
         _refuse_vector(x, name, v)
 
@@ -275,8 +282,6 @@ def _refuse_vector(x, name, vector):
             f"Expected all tensors on one device, but the input is on {x.device} and {name} "
             f"on {vector.device}: move one of them with .to()"
         )
-    if name.startswith("running"):
-        raise RuntimeError(
-            f"{name} is a buffer, updated in place or taken as a constant, and cannot require "
-            "gradients: pass it detached"
-        )
+    raise RuntimeError(
+        f"{name} is floating point, as the input is; it is {vector.dtype}: call {name}.float()"
+    )
