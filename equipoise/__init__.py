@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 _SUBMODULES = ("functional", "nn", "study")
 _NAMES = {"Moments": "moments", "CoMoments": "moments"}
 
-__all__ = [*_SUBMODULES, *_NAMES, "__version__"]
+__all__ = ["CoMoments", "Moments", "__version__", "functional", "nn", "study"]
 
 
 def __getattr__(name):

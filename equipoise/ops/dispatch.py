@@ -33,9 +33,27 @@ SMALL = 16384
 NEAR = 4.0
 
 
+_forked = False
+
+
+def _after_fork():
+    global _forked
+    _forked = True
+
+
+# GNU OpenMP hangs or aborts a forked child that enters a parallel region, and aten enters one
+# even for small tensors
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def forked() -> bool:
+    """Tell whether this process is a forked child, which must stay on one thread."""
+    return _forked
+
+
 def small(x: torch.Tensor) -> bool:
-    """Tell whether aten is quicker on a tensor of this size."""
-    return x.numel() <= SMALL and x.dtype in (torch.float32, torch.float64)
+    """Tell whether aten is quicker on a tensor of this size, and safe to call."""
+    return x.numel() <= SMALL and x.dtype in (torch.float32, torch.float64) and not _forked
 
 
 def near(mean: np.ndarray, invstd: np.ndarray) -> bool:

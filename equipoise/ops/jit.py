@@ -21,6 +21,8 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
+from equipoise.ops.dispatch import forked
+
 log = logging.getLogger("equipoise")
 _config: Any = numba.config
 
@@ -156,18 +158,6 @@ def window(typingctx, array, start, size):
     return result(array, types.int64, types.int64), codegen
 
 
-_forked = False
-
-
-def _after_fork():
-    global _forked
-    _forked = True
-
-
-# GNU OpenMP aborts a forked child that enters a parallel region, even if the parent never did
-os.register_at_fork(after_in_child=_after_fork)
-
-
 @cache
 def _threadsafe_layer() -> bool:
     """Tell whether Numba's threading layer may be entered from several threads at once."""
@@ -184,7 +174,7 @@ def _threadsafe_layer() -> bool:
 
 def threads() -> int:
     """Count the threads a kernel may use now: torch's setting within Numba's, 1 after a fork."""
-    if _forked:
+    if forked():
         return 1
     n = min(torch.get_num_threads(), _config.NUMBA_NUM_THREADS)
     if n > 1 and not _threadsafe_layer() and threading.current_thread() is not _main():
