@@ -55,7 +55,7 @@ def test_one_dimensional_training_meets_the_bar(offset, shape, backend):
 @ours_only
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("scale", [1e-3, 1e3, 1e12])
-def test_the_bar_holds_at_any_scale(scale, layout, kernels):
+def test_the_bar_holds_at_any_scale(scale, layout, backend):
     x = arrange(normal((8, 5, 9, 11), offset=1e4) * scale, layout)
     assert_bar(make(2, eps=1e-12), x, arrange(normal(x.shape, seed=3), layout))
 
@@ -64,7 +64,7 @@ def test_the_bar_holds_at_any_scale(scale, layout, kernels):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("where", ["first", "last"])
 @pytest.mark.parametrize("outlier", [1e4, 1e8])
-def test_an_outlier_costs_no_digits_elsewhere(outlier, where, layout, kernels):
+def test_an_outlier_costs_no_digits_elsewhere(outlier, where, layout, backend):
     x = normal((8, 5, 9, 11), offset=3.0)
     x[(0, 0, 0, 0) if where == "first" else (-1, -1, -1, -1)] = outlier
     assert_bar(make(2), arrange(x, layout), arrange(normal(x.shape, seed=3), layout))
@@ -72,7 +72,7 @@ def test_an_outlier_costs_no_digits_elsewhere(outlier, where, layout, kernels):
 
 @ours_only
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_first_sample_far_from_the_rest_costs_no_digits(layout, kernels):
+def test_a_first_sample_far_from_the_rest_costs_no_digits(layout, backend):
     x = normal((8, 5, 9, 11))
     x[0] += 1e6
     assert_bar(make(2), arrange(x, layout), arrange(normal(x.shape, seed=3), layout))
@@ -80,7 +80,7 @@ def test_a_first_sample_far_from_the_rest_costs_no_digits(layout, kernels):
 
 @ours_only
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_channels_of_very_different_offsets(layout, kernels):
+def test_channels_of_very_different_offsets(layout, backend):
     offsets = torch.tensor([0.0, 1e6, -1e4, 1e-3, -1e6]).view(1, 5, 1, 1)
     x = arrange(normal((8, 5, 9, 11)) + offsets, layout)
     upstream = arrange(normal(x.shape, seed=3), layout)
@@ -92,7 +92,7 @@ def test_channels_of_very_different_offsets(layout, kernels):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("offset", OFFSETS)
-def test_evaluation_is_accurate_to_the_size_of_the_input(offset, layout, kernels):
+def test_evaluation_is_accurate_to_the_size_of_the_input(offset, layout, backend):
     layer = make(2).eval()
     layer.running_mean += offset
     x = arrange(normal((8, 5, 9, 11), offset=offset), layout)
@@ -104,7 +104,7 @@ def test_evaluation_is_accurate_to_the_size_of_the_input(offset, layout, kernels
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("value", [0.0, -0.0, 1e-42, *([] if IS_TORCH else [0.1, 1.0, 1e6, 1e30])])
-def test_a_constant_channel_gives_beta(value, layout, kernels):
+def test_a_constant_channel_gives_beta(value, layout, backend):
     layer = make(2, stats=False)
     x = arrange(torch.full((4, 5, 3, 7), value), layout)
     actual, truth = run_both(layer, x, normal(x.shape, seed=3))
@@ -145,7 +145,7 @@ def test_nan_and_inf_propagate_as_in_torch(value, activation, layout, training, 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("value", [NAN, INF], ids=str)
-def test_nan_and_inf_propagate_in_other_dtypes(value, dtype, layout, kernels):
+def test_nan_and_inf_propagate_in_other_dtypes(value, dtype, layout, backend):
     layer = make(2, 3, dtype=dtype, activation="relu")
     result = step(layer, planted(value, layout, dtype), normal((4, 3, 5, 7), dtype, seed=3))
     assert result["output"][:, 0].isnan().all()
@@ -157,7 +157,7 @@ def test_nan_and_inf_propagate_in_other_dtypes(value, dtype, layout, kernels):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("activation", [None, "relu", "gelu"])
 @pytest.mark.parametrize("value", [NAN, INF], ids=str)
-def test_nan_and_inf_upstream(value, activation, layout, training, kernels):
+def test_nan_and_inf_upstream(value, activation, layout, training, backend):
     layer = make(2, 3, activation=activation).train(training)
     x = normal((4, 3, 5, 7))
     upstream = planted(value, layout)
@@ -169,13 +169,13 @@ def test_nan_and_inf_upstream(value, activation, layout, training, kernels):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("size", [1e17, *([] if IS_TORCH else [5e18])])
-def test_sums_of_squares_that_overflow_float32(size, layout, kernels):
+def test_sums_of_squares_that_overflow_float32(size, layout, backend):
     x = arrange(normal((4, 3, 5, 7)).clamp(-2, 2) * size, layout)
     assert_bar(make(2, 3), x, arrange(normal(x.shape, seed=3), layout))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_one_huge_value_is_normalized_like_any_outlier(layout, kernels):
+def test_one_huge_value_is_normalized_like_any_outlier(layout, backend):
     x = planted(1e19, layout)
     actual, truth = run_both(make(2, 3), x, normal(x.shape, seed=3))
     tolerance = RUNNING[torch.float32] if not IS_TORCH else FLOAT32
@@ -187,7 +187,7 @@ def test_one_huge_value_is_normalized_like_any_outlier(layout, kernels):
 @ours_only
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("size", [1e20, 1e30, 1e37])
-def test_a_variance_beyond_float32_still_normalizes(size, layout, kernels):
+def test_a_variance_beyond_float32_still_normalizes(size, layout, backend):
     x = arrange(normal((4, 3, 5, 7)).clamp(-2, 2) * size, layout)
     actual, truth = run_both(make(2, 3, track_running_stats=False), x, normal(x.shape, seed=3))
     assert_near(actual["output"], truth["output"], FLOAT32, "output")
@@ -196,7 +196,7 @@ def test_a_variance_beyond_float32_still_normalizes(size, layout, kernels):
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_subnormal_input_and_negative_zero(training, kernels):
+def test_subnormal_input_and_negative_zero(training, backend):
     x = torch.tensor([1e-40, -1e-40, 3e-42, -0.0, 0.0, 1e-45]).view(6, 1)
     layer = make(1, 1, affine=False, stats=False).train(training)
     twin = torch_twin(layer)
@@ -207,7 +207,7 @@ def test_subnormal_input_and_negative_zero(training, kernels):
 @ours_only
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_far_from_zero(dtype, layout, kernels):
+def test_half_precision_far_from_zero(dtype, layout, backend):
     # what half-precision input can still show: an offset of 64 spreads
     x = arrange(normal((16, 5, 8, 8), dtype, offset=64.0), layout)
     layer = make(2, dtype=dtype)
@@ -218,7 +218,7 @@ def test_half_precision_far_from_zero(dtype, layout, kernels):
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "silu", "gelu"])
-def test_activations_far_from_zero(activation, dtype, layout, kernels):
+def test_activations_far_from_zero(activation, dtype, layout, backend):
     # in evaluation with mean 0 and variance 1 the layer is its activation, at any size of input
     sizes = torch.logspace(-30, 38, 69, dtype=torch.float64).clamp(max=3e38)
     values = torch.cat([sizes, -sizes, torch.linspace(-120, 120, 241, dtype=torch.float64)])
@@ -235,6 +235,6 @@ def test_activations_far_from_zero(activation, dtype, layout, kernels):
 @ours_only
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("offset", OFFSETS)
-def test_a_real_layer_meets_the_bar(offset, layout, kernels):
+def test_a_real_layer_meets_the_bar(offset, layout, backend):
     x = arrange(normal((32, 64, 56, 56), offset=offset), layout)
     assert_bar(make(2, 64, activation="relu"), x, arrange(normal(x.shape, seed=3), layout))

@@ -44,6 +44,18 @@ def test_one_thread_and_many_give_the_same_bits(shape, layout, training, kernels
 
 @ours_only
 @pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(16, 16, 8, 8), (1, 16, 32, 32), (1024, 16, 1, 1), (4, 5, 3, 7)])
+def test_small_tensors_give_the_same_bits(shape, dtype, layout, backend):
+    results = []
+    for threads in (1, 2, 3):
+        torch.set_num_threads(threads)
+        results.append(outcome(shape, layout, dtype))
+    assert_same_bits(results)
+
+
+@ours_only
+@pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("activation", [None, "gelu"])
 def test_the_same_bits_in_every_dtype(activation, dtype, layout, kernels):

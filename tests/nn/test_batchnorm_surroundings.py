@@ -179,7 +179,7 @@ def assert_right_or_refused(y, x, upstream, expected):
 
 @ours_only
 @pytest.mark.parametrize("activation", [None, "gelu"])
-def test_running_statistics_moved_before_backward(activation, kernels):
+def test_running_statistics_moved_before_backward(activation, backend):
     # torch's layer silently differentiates at the new statistics here
     layer = make(2, dtype=torch.float64, activation=activation).eval()
     x, upstream = doubles(2, 3)
