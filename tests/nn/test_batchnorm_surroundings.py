@@ -46,6 +46,18 @@ def test_an_upstream_gradient_without_memory(backend):
     assert_same(step(layer, x, upstream), step(oracle(layer), x, upstream))
 
 
+@pytest.mark.parametrize("freed", ["input", "weight", "addend", "upstream"])
+@pytest.mark.parametrize("activation", [None, "relu"])
+def test_freed_memory_is_refused(activation, freed, backend):
+    # sharding frees the storage of what another process holds; reading it must not crash
+    layer = make(2, activation=activation)
+    tensors = dict(zip(("input", "upstream", "addend"), doubles(2, 3, 4), strict=True))
+    tensors = {name: t.float() for name, t in tensors.items()}
+    (layer.weight if freed == "weight" else tensors[freed]).untyped_storage().resize_(0)
+    with pytest.raises(RuntimeError):
+        step(layer, *tensors.values())
+
+
 def test_overlapping_windows_as_input(kernels):
     series = normal((40,), torch.float64)
     x = series.as_strided((4, 5, 3, 7), (4, 3, 1, 2))
