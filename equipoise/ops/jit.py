@@ -27,7 +27,7 @@ log = logging.getLogger("equipoise")
 _config: Any = numba.config
 
 # parallel regions cost a few microseconds at best, milliseconds on a loaded machine
-SERIAL_BYTES = 256 * 1024
+SERIAL_BYTES = 1024 * 1024
 
 
 def _sources_key(folder: Path) -> str:

@@ -8,18 +8,13 @@ import torch
 
 
 def _batch_norm() -> Iterator[tuple[str, Callable[[], object]]]:
-    from equipoise.ops.normalize import columns, rows, running
+    from equipoise.ops.normalize import running
+    from equipoise.ops.normalize.cpu import KERNELS
 
     vector, stats = np.zeros(1, np.float32), np.zeros((4, 1))
     yield "update_running", lambda: running.update_running(0, vector, vector, stats, 0.1, 2.0)
-    kernels = (
-        rows.rows_forward,
-        rows.rows_backward,
-        columns.columns_forward,
-        columns.columns_backward,
-    )
     for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
-        for kernel in kernels:
+        for kernel in KERNELS.values():
             name = f"{kernel.name} {str(dtype).removeprefix('torch.')}"
             yield name, lambda kernel=kernel, dtype=dtype: kernel.compiled(dtype)
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from equipoise.ops import jit
-from equipoise.ops.normalize import columns, rows
+from equipoise.ops.normalize import columns, columns_backward, rows, rows_backward
 from equipoise.ops.normalize.layout import dense
 from equipoise.ops.normalize.reference import moments_in_float64, update_by_torch
 from equipoise.ops.normalize.running import update_running
@@ -101,10 +101,18 @@ def _address(tensor: torch.Tensor | None) -> int:
     return 0 if tensor is None else tensor.data_ptr()
 
 
+KERNELS = {
+    ("rows", "forward"): rows.rows_forward,
+    ("rows", "backward"): rows_backward.rows_backward,
+    ("columns", "forward"): columns.columns_forward,
+    ("columns", "backward"): columns_backward.columns_backward,
+}
+
+
 def _run(direction, p, phases, x, tensors, options, floats):
     """Call a kernel of the plan's family for each phase, with scratch of its own."""
     family = rows if p.family == "rows" else columns
-    kernel = getattr(family, f"{p.family}_{direction}")
+    kernel = KERNELS[p.family, direction]
     scratch = torch.empty(p.chunks * 2 * p.channels, dtype=torch.float64, device="cpu")
     addresses = [_address(t) for t in tensors] + [scratch.data_ptr()]
     wide = None

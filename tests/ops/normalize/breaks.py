@@ -68,9 +68,9 @@ ROWS_FORWARD = {
         "(widen(x[i]) - shift) * scale + offset": "widen(x[i]) * scale + offset"
     },
     "ReLU keeps what it should drop": {"zero if v < zero else v": "v if v < zero else zero"},
-    "what is added forgotten": {"_add(block, window(other, i, m))": "pass"},
+    "what is added forgotten": {"add(block, window(other, i, m))": "pass"},
     "what is added from the wrong place": {
-        "_add(block, window(other, i, m))": "_add(block, window(other, 0, m))"
+        "add(block, window(other, i, m))": "add(block, window(other, 0, m))"
     },
     "the activation forgotten": {"        activate(block, act, slope)\n": ""},
     "partial sums not cleared": {"partial[k, 1, r] = 0.0": "pass"},
@@ -91,7 +91,7 @@ ROWS_BACKWARD = {
     "the shift dropped": {"(b * (widen(x[i]) - shift) + c)": "(b * widen(x[i]) + c)"},
     "the mask from x where the output is given": {"if from_output:": "if False:"},
     "what was added forgotten": {
-        "if other.size:\n            _add(z": "if False:\n            _add(z"
+        "if other.size:\n            add(z": "if False:\n            add(z"
     },
     "no gradient of what was added": {"if dother.size:": "if False:"},
     "the upstream gradient of the wrong block": {
@@ -127,9 +127,9 @@ COLUMNS_FORWARD = {
         "y[j] = narrow(y, (widen(x[j]) - h[j])": "y[j] = narrow(y, (widen(x[j]))"
     },
     "ReLU keeps what it should drop": {"zero if v < zero else v": "v if v < zero else zero"},
-    "what is added forgotten": {"_add(row, window(other, at, n))": "pass"},
+    "what is added forgotten": {"add(row, window(other, at, n))": "pass"},
     "what is added from the wrong place": {
-        "_add(row, window(other, at, n))": "_add(row, window(other, 0, n))"
+        "add(row, window(other, at, n))": "add(row, window(other, 0, n))"
     },
     "the activation forgotten": {"        activate(row, act, slope)\n": ""},
     "coefficients of the wrong columns": {
@@ -148,7 +148,7 @@ COLUMNS_BACKWARD = {
     },
     "the constant dropped with ReLU": {"a[j] * v + (b[j] * d + c[j])": "a[j] * v + b[j] * d"},
     "the mask from x where the output is given": {"if from_output:": "if False:"},
-    "what was added forgotten": {"_add(z, window(other, at, n))": "pass"},
+    "what was added forgotten": {"add(z, window(other, at, n))": "pass"},
     "no gradient of what was added": {"if dother.size:": "if False:"},
     "a run's sums not cleared": COLUMNS_FORWARD["a run's sums not cleared"],
     "the last chunk dropped": COLUMNS_FORWARD["the last chunk dropped"],

@@ -18,11 +18,14 @@ from equipoise.ops import tasks
 from equipoise.ops.moments import formula
 from equipoise.ops.normalize import (
     activations,
+    blocks,
     columns,
+    columns_backward,
     cpu,
     layout,
     reference,
     rows,
+    rows_backward,
     running,
     statistics,
 )
@@ -162,13 +165,15 @@ def plain(edits=None, *, family=None, split=False, small=True):
     memory = Memory()
     families = {
         module: run_sources(
-            (statistics, activations, module), edits if module is family else None, small, memory
+            (statistics, activations, blocks, module, back),
+            edits if module is family else None, small, memory,
         )[0]
-        for module in (rows, columns)
-    }
+        for module, back in ((rows, rows_backward), (columns, columns_backward))
+    }  # fmt: skip
     names = {
         "jit": SimpleNamespace(threads=lambda: 1), "rows": families[rows],
-        "columns": families[columns], "dense": layout.dense, "COMPUTE": COMPUTE,
+        "rows_backward": families[rows], "columns": families[columns],
+        "columns_backward": families[columns], "dense": layout.dense, "COMPUTE": COMPUTE,
         "SUMS": statistics.SUMS, "APPLY": statistics.APPLY,
         "moments_in_float64": reference.moments_in_float64,
         "update_by_torch": reference.update_by_torch,
