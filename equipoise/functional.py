@@ -133,6 +133,8 @@ def _small(args, activation, negative_slope, add):
         invstd = 1.0 / np.sqrt(running_var.detach().numpy() + eps)
         if not dispatch.near(running_mean.detach().numpy(), invstd):
             return _by_kernel(args, activation, negative_slope, add)
+        # aten's backward would read the buffers as they are then
+        running_mean, running_var = running_mean.clone(), running_var.clone()
     buffers = [] if not training or running_mean is None else [running_mean, running_var]
     before = [b.clone() for b in buffers]
     y, mean, invstd = torch.native_batch_norm(

@@ -94,11 +94,19 @@ def _parameter(tensor: torch.Tensor | None, value: float, n: int, dtype: torch.d
     """Give a parameter in the compute type, or ``value`` everywhere where there is none."""
     if tensor is None:
         return _constant(value, n, dtype)
-    return tensor.to(dtype).contiguous()
+    return dense(tensor.to(dtype))
 
 
 def _address(tensor: torch.Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+    if tensor is None:
+        return 0
+    address = tensor.data_ptr()
+    if address == 0 and tensor.numel():
+        raise RuntimeError(
+            f"kernels read a tensor's memory, and this one of shape {tuple(tensor.shape)} on "
+            f"{tensor.device} has none: materialize it, or set EQUIPOISE_BACKEND=reference"
+        )
+    return address
 
 
 KERNELS = {

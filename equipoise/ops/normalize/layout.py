@@ -20,7 +20,14 @@ def format_of(x: torch.Tensor) -> torch.memory_format:
 
 
 def dense(x: torch.Tensor, like: torch.Tensor | None = None) -> torch.Tensor:
-    """Give ``x`` without gaps in its own format, or in the format of ``like``."""
+    """Give ``x`` without gaps in its own format, or in the format of ``like``.
+
+    Tensors that torch keeps as a promise (all zeros, or a sign to be flipped) get their memory.
+    """
+    if x._is_zerotensor():
+        x = torch.zeros(x.shape, dtype=x.dtype, device=x.device)
+    elif x.is_neg():
+        x = x.resolve_neg()
     if like is None and x.is_contiguous():
         return x
     wanted = format_of(x if like is None else like)
