@@ -315,7 +315,8 @@ def test_ctrl_c_keeps_what_has_finished(tmp_path, moment):
     study = json.loads(record.read_text())
     statuses = [trial["status"] for trial in study["trials"]]
     assert study["partial"]
-    assert set(statuses[:-1]) == {"done"}
+    assert "done" in statuses
+    assert set(statuses[:-1]) <= {"done"}
     assert study["verdict"][0].startswith("Partial: ")
     assert "Partial: " in out
     assert "artial" in (tmp_path / "out" / "report.html").read_text()
