@@ -23,6 +23,12 @@ def backend(request, monkeypatch):
 
 
 @pytest.fixture
+def one_thread():
+    """Run on one thread: on a busy machine each parallel region of a tiny call costs 5 ms."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
 def kernels(monkeypatch):
     """Force our kernels, also where a small tensor would go to aten."""
     monkeypatch.setenv("EQUIPOISE_BACKEND", "cpu")

@@ -9,6 +9,7 @@ from _subject import IS_TORCH, ours_only
 from tolerances import FLOAT32, FLOAT64, SAME_FORMULA, assert_near
 from torch.utils.checkpoint import checkpoint
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 modes = pytest.mark.parametrize("training", [True, False])
 SUBSETS = [s for r in range(1, 5) for s in itertools.combinations(("x", "w", "b", "add"), r)]
 

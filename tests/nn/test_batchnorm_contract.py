@@ -11,6 +11,8 @@ from _cases import BUFFERS, CLASSES, SHAPES, buffers, make, normal, oracle, step
 from _subject import nn
 from tolerances import COMPILED, FLOAT32, FLOAT64, assert_near
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 OPTIONS = (
     {},
     {"eps": 1e-3, "momentum": 0.3},

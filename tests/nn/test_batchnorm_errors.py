@@ -8,6 +8,8 @@ from _cases import SHAPES, buffers, make, normal, step, torch_twin
 from _subject import functional, nn, ours_only
 from tolerances import SAME_FORMULA, assert_near
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WRONG_SHAPES = (
     (1, (3,)),
     (1, (4, 3, 2, 2)),

@@ -11,7 +11,10 @@ from tolerances import FLOAT64, FORWARD_MODE, assert_near
 from torch import func
 
 # torch scripts its own decompositions at the first use of forward mode
-pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 SHAPE = (3, 2, 2, 2)
 

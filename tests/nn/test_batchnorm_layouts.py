@@ -5,6 +5,8 @@ import torch
 from _cases import SHAPES, arrange, expand, make, normal, oracle, step, torch_twin
 from tolerances import FLOAT64, RUNNING, SAME_FORMULA, assert_near
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LAYOUTS = (
     "contiguous",
     "channels_last",

@@ -10,7 +10,10 @@ from tolerances import FLOAT64, RUNNING, assert_near
 
 common = pytest.importorskip("torch.testing._internal.common_modules")
 NAMES = [f"{lazy}BatchNorm{d}d" for lazy in ("", "Lazy") for d in (1, 2, 3)]
-pytestmark = pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 
 def info_of(name):
