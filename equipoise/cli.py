@@ -100,7 +100,9 @@ def study(
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="One benchmark; all without.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="One benchmark; without it they are listed.")
+    ] = None,
 ) -> None:
     """Run the benchmarks of a source checkout; what follows NAME is passed on."""
     from equipoise import environment

@@ -105,11 +105,21 @@ def batch_norm(
             )
         if backend == "reference" or not op.plain_tensors(input, weight, bias, add):
             return _by_formula(args, *extras)
-        if backend is None and dispatch.small(input) and op.direct():
+        if backend is None and _fits_aten(args):
             return _small(args, *extras)
     if not dispatch.kernel_runs(input):
         return _by_formula(args, *extras)
     return _by_kernel(args, *extras)
+
+
+def _fits_aten(args) -> bool:
+    x, *vectors = args[:5]
+    return (
+        dispatch.small(x)
+        and x.device.type == "cpu"
+        and op.direct()
+        and all(v is None or v.dtype == x.dtype for v in vectors)
+    )
 
 
 def _for_torch(momentum) -> bool:
@@ -125,10 +135,6 @@ def _by_torch(args, activation, negative_slope, add):
 def _small(args, activation, negative_slope, add):
     """Let aten normalize, and do it again by our kernel where aten's statistics lost digits."""
     x, running_mean, running_var, weight, bias, training, momentum, eps = args
-    if x.device.type != "cpu" or any(
-        v is not None and v.dtype != x.dtype for v in (running_mean, running_var, weight, bias)
-    ):
-        return _by_kernel(args, activation, negative_slope, add)
     if not training:
         invstd = 1.0 / np.sqrt(running_var.detach().numpy() + eps)
         if not dispatch.near(running_mean.detach().numpy(), invstd):

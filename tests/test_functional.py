@@ -218,3 +218,13 @@ def test_running_statistics_are_updated_in_place(layout):
     alias, before = mean.view(5), mean.clone()
     functional.batch_norm(x, mean, var, training=True)
     assert_near(alias, 0.9 * before + 0.1 * x.mean((0, 2, 3)), FLOAT64)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_small_tensor_on_another_device_is_left_to_the_formula(training):
+    # aten's path reads memory through NumPy, which only the CPU's tensors have
+    x = torch.empty(4, 3, 5, 5, device="meta")
+    vectors = [torch.ones(3, device="meta") for _ in range(2)]
+    y = functional.batch_norm(x, *vectors, training=training)
+    assert y.device.type == "meta"
+    assert y.shape == x.shape

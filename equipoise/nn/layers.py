@@ -32,7 +32,8 @@ _DOC = """Normalize each channel of {shape} over the batch.
 
     Shapes
     ------
-    input, add, output : {shape}, float32, float64, bfloat16 or float16; sums are kept in float64.
+    input, add, output : {shape}, float32, float64, bfloat16 or float16.
+    Sums are taken in short runs of the compute type (float32 for half) and merged in float64.
 
     Raises
     ------

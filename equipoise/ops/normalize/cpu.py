@@ -23,8 +23,6 @@ CHUNK = 65536
 SHORT = 64
 # numbers in a folded row or in a tile of short runs, so that coefficients stay in the L1 cache
 WIDTH = 1024
-# bytes of a tile that keeps both sweeps within the second-level cache
-TILE = 512 * 1024
 
 
 class Plan(NamedTuple):
@@ -46,7 +44,7 @@ def _rows_plan(n: int, channels: int, length: int) -> Plan:
     return Plan("rows", shape, -(-pieces // chunk), -(-channels // group), True, channels)
 
 
-def _tiles_plan(n: int, channels: int, inner: int, item: int) -> Plan:
+def _tiles_plan(n: int, channels: int, inner: int) -> Plan:
     """Tiles of whole channels, each with all its rows, both phases in cache."""
     width = channels * inner
     wanted = max(WIDTH // inner, 1)
@@ -73,7 +71,7 @@ def plan(size: tuple[int, ...], contiguous: bool) -> Plan:
     if contiguous and length > SHORT:
         return _rows_plan(n, channels, length)
     if contiguous and length > 1:
-        return _tiles_plan(n, channels, length, 4)
+        return _tiles_plan(n, channels, length)
     return _folded_plan(n * length, channels)
 
 
