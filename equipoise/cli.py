@@ -139,7 +139,10 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        return app(words, prog_name="equipoise", standalone_mode=False) or 0
+        code = app(words, prog_name="equipoise", standalone_mode=False) or 0
+        # here, where a reader that has left is no error yet
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         return _fail(error, words, 2, str(error))
     except (Interrupted, KeyboardInterrupt, typer.Abort) as error:
