@@ -12,10 +12,19 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("functional", "nn", "penalties", "study")
+_SUBMODULES = ("functional", "nn", "penalties", "preprocessing", "study")
 _NAMES = {"Moments": "moments", "CoMoments": "moments"}
 
-__all__ = ["CoMoments", "Moments", "__version__", "functional", "nn", "penalties", "study"]
+__all__ = [
+    "CoMoments",
+    "Moments",
+    "__version__",
+    "functional",
+    "nn",
+    "penalties",
+    "preprocessing",
+    "study",
+]
 
 
 def __getattr__(name):

@@ -59,22 +59,22 @@ def _in_place(x, axes):
     where = layout(x.shape, strides, axes)
     if where is None:
         return None
-    flat = _flat(x, strides)
+    memory = flat(x, strides)
     (outer, step), plan = where.outer, where.plan
     if outer == 1:
         out = np.empty((FIELDS, plan[2]))
-        cpu.summarize(x.nbytes, flat, plan, out)
+        cpu.summarize(x.nbytes, memory, plan, out)
     else:
         out = np.empty((FIELDS, outer, plan[2]))
         part = np.empty((FIELDS, plan[2]))
         for i in range(outer):
-            cpu.summarize(x.nbytes // outer, flat[i * step :], plan, part)
+            cpu.summarize(x.nbytes // outer, memory[i * step :], plan, part)
             out[:, i] = part
     out = out.reshape(FIELDS, *where.sizes)
     return out.transpose(0, *(1 + i for i in where.order))
 
 
-def _flat(x, strides):
+def flat(x, strides):
     """View the memory of ``x`` as one flat array, of the one type the kernel is compiled for."""
     if x.flags.c_contiguous and x.flags.writeable:
         return x.reshape(-1)

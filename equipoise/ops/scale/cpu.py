@@ -1,0 +1,120 @@
+"""Scale columns on the CPU: one read and one write, in float64 whatever is stored.
+
+Memory is walked as lines of neighbouring values.  Where columns lie side by side a line is as
+many rows as fill ``LINE`` values, laid end to end, and the coefficients are repeated as often;
+where rows do, a line is a piece of one column and its coefficients are two numbers.
+"""
+
+import numpy as np
+from numba import prange
+
+from equipoise.ops.jit import Kernel, inline, window
+
+# values in a line, so that its coefficients stay in the first-level cache
+LINE = 1024
+# values that a task scales
+TASK = 1 << 16
+
+# forms of the map
+DIVIDE, MULTIPLY, BACK, CHECK = range(4)
+
+
+@inline
+def _divide(x, y, a, b, c):
+    """Store (x - a) / b · factor + offset within the limits; tell whether any x is infinite."""
+    infinite = np.int64(0)
+    factor, offset, low, high = c[0], c[1], c[2], c[3]
+    for i in range(x.size):
+        v = np.float64(x[i])
+        infinite |= np.int64(abs(v) == np.inf)
+        t = (v - a[i]) / b[i] * factor + offset
+        t = low if t < low else t
+        y[i] = high if t > high else t
+    return infinite
+
+
+@inline
+def _multiply(x, y, a, b, c):
+    """Store (x - a) · b · factor + offset within the limits: 1 / b was rounded in float64."""
+    infinite = np.int64(0)
+    factor, offset, low, high = c[0], c[1], c[2], c[3]
+    for i in range(x.size):
+        v = np.float64(x[i])
+        infinite |= np.int64(abs(v) == np.inf)
+        t = (v - a[i]) * b[i] * factor + offset
+        t = low if t < low else t
+        y[i] = high if t > high else t
+    return infinite
+
+
+@inline
+def _back(x, y, a, b, c):
+    """Store (x - offset) · b + a."""
+    infinite = np.int64(0)
+    offset = c[1]
+    for i in range(x.size):
+        v = np.float64(x[i])
+        infinite |= np.int64(abs(v) == np.inf)
+        y[i] = (v - offset) * b[i] + a[i]
+    return infinite
+
+
+@inline
+def _check(x):
+    infinite = np.int64(0)
+    for i in range(x.size):
+        infinite |= np.int64(abs(x[i]) == np.inf)
+    return infinite
+
+
+@inline
+def _line(form, x, y, a, b, c):
+    if form == DIVIDE:
+        return _divide(x, y, a, b, c)
+    if form == MULTIPLY:
+        return _multiply(x, y, a, b, c)
+    if form == BACK:
+        return _back(x, y, a, b, c)
+    return _check(x)
+
+
+@inline
+def _lines(t, x, y, a, b, c, plan, form):
+    """Map the lines of a task; tell whether any value is infinite."""
+    lines, length, sx, sy, piece, pieces, per_task, constant, in_place = plan
+    infinite = np.int64(0)
+    size = min(piece, LINE) if constant else 0
+    own_a, own_b = np.empty(size), np.empty(size)
+    column = np.int64(-1)
+    for line in range(t * per_task, min(lines, (t + 1) * per_task)):
+        major, at = line // pieces, line % pieces * piece
+        n = min(piece, length - at)
+        if constant and major != column:
+            column = major
+            own_a[:] = a[column]
+            own_b[:] = b[column]
+        line_a = window(own_a, 0, n) if constant else window(a, 0, n)
+        line_b = window(own_b, 0, n) if constant else window(b, 0, n)
+        source = window(x, major * sx + at, n)
+        if in_place:
+            # the same array twice: the compiler knows that nothing overlaps by halves
+            infinite |= _line(form, source, source, line_a, line_b, c)
+        else:
+            target = window(y, major * sy + at, n)
+            infinite |= _line(form, source, target, line_a, line_b, c)
+    return infinite
+
+
+def _scale(x, y, a, b, c, plan, form, infinite):
+    """Map the lines of flat x to those of flat y.
+
+    ``c`` is (factor, offset, low, high).  ``plan``: lines; values in a run of lines, its distance
+    to the next in x and in y; values in a line, lines in a run, lines in a task; whether a run is
+    one column, and whether y is x.  ``infinite`` (tasks,) tells what each task met.
+    """
+    for task in prange(infinite.shape[0]):
+        t = np.int64(task)
+        infinite[t] = _lines(t, x, y, a, b, c, plan, form)
+
+
+scale = Kernel(_scale)

@@ -1,0 +1,152 @@
+"""Map the columns of a matrix: the kernel where memory lies in lines, pieces where it does not."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from equipoise.ops.moments.op import flat
+from equipoise.ops.scale import cpu
+
+# values converted at once: half a megabyte of float64
+PIECE = 1 << 16
+_KERNEL_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+_FLOATS = (*_KERNEL_DTYPES, np.dtype(np.float16))
+
+
+class Affine(NamedTuple):
+    """The map y = (x - shift) / scale · factor + offset, within [low, high], of each column.
+
+    >>> import numpy as np
+    >>> forward = Affine(np.array([1.0]), np.array([2.0]))
+    >>> y, infinite = apply(np.array([[5.0]]), forward)
+    >>> y, apply(y, forward.inverse())[0]
+    (array([[2.]]), array([[5.]]))
+    """
+
+    shift: np.ndarray
+    scale: np.ndarray
+    factor: float = 1.0
+    offset: float = 0.0
+    low: float = -np.inf
+    high: float = np.inf
+    back: bool = False
+
+    def inverse(self) -> "Affine":
+        """Give the map back: x = (y - offset) · scale / factor + shift, without limits."""
+        return self._replace(back=not self.back)
+
+    def columns(self, first: int, last: int) -> "Affine":
+        """Give the map of some neighbouring columns."""
+        return self._replace(shift=self.shift[first:last], scale=self.scale[first:last])
+
+    def floats(self):
+        """Give what is common to the columns, as the kernel takes it."""
+        limits = (-np.inf, np.inf) if self.back else (self.low, self.high)
+        return tuple(map(float, (self.factor, self.offset, *limits)))
+
+    def coefficients(self, dtype):
+        """Give the kernel's form, a and b."""
+        if self.back:
+            return cpu.BACK, self.shift, self.scale / self.factor
+        if dtype == np.float64:
+            return cpu.DIVIDE, self.shift, self.scale
+        # rounded in float64 and then to fewer digits: the reciprocal does not show
+        return cpu.MULTIPLY, self.shift, 1.0 / self.scale
+
+
+def apply(x: np.ndarray, affine: Affine, out: np.ndarray | None = None):
+    """Map the columns of ``x`` (n, p) of real numbers into ``out``, which may be ``x``.
+
+    Without ``out``, floats keep their dtype and order in memory and integers become float64.
+
+    Returns
+    -------
+    (out, infinite)
+        and whether ``x`` holds an infinity.
+    """
+    if out is None:
+        out = empty_like(x)
+    if x.size == 0:
+        return out, False
+    if x.dtype == out.dtype and x.dtype in _KERNEL_DTYPES:
+        plan = _plan(x, out)
+        if plan is not None:
+            return out, _run(x, out, affine, plan)
+    return out, _by_pieces(x, out, affine)
+
+
+def infinite(x: np.ndarray) -> bool:
+    """Tell whether ``x`` (n, p) holds an infinity, in one read."""
+    if x.size == 0 or x.dtype.kind != "f":
+        return False
+    nothing = np.ones(x.shape[1])
+    plan = _plan(x, x) if x.dtype in _KERNEL_DTYPES else None
+    if plan is None:
+        return any(np.isinf(x[i : i + PIECE]).any() for i in range(0, len(x), PIECE))
+    return _run(x, x, Affine(nothing, nothing), plan, check=True)
+
+
+def result_dtype(dtype: np.dtype) -> np.dtype:
+    """Give the dtype of what is scaled: floats keep theirs, all else becomes float64."""
+    return dtype if dtype in _FLOATS else np.dtype(np.float64)
+
+
+def empty_like(x: np.ndarray) -> np.ndarray:
+    """Make room for x scaled, in x's order."""
+    return np.empty_like(x, dtype=result_dtype(x.dtype), subok=False)
+
+
+def _plan(x, y):
+    """Say how x and y lie as lines; None where they do not alike."""
+    if not (x.dtype.isnative and x.flags.aligned and y.flags.aligned):
+        return None
+    (n, p), item = x.shape, x.itemsize
+    if x.flags.c_contiguous and y.flags.c_contiguous:
+        piece = p * max(1, cpu.LINE // p)
+        return _lines(n * p, 1, 0, 0, piece, False)
+    (sx, ux), (sy, uy) = x.strides, y.strides
+    if any(s % item or s < 0 for s in (sx, ux, sy, uy)):
+        return None
+    if ux == uy == item or p == 1:
+        return _lines(p, n, sx // item, sy // item, p, False)
+    if sx == sy == item or n == 1:
+        return _lines(n, p, ux // item, uy // item, cpu.LINE, True)
+    return None
+
+
+def _lines(length, runs, sx, sy, piece, constant):
+    pieces = -(-length // piece)
+    per_task = max(1, cpu.TASK // min(piece, length))
+    return (runs * pieces, length, sx, sy, piece, pieces, per_task, constant)
+
+
+def _run(x, y, affine, plan, check=False) -> bool:
+    lines, length, _, _, piece, _, per_task, constant = plan
+    form, a, b = affine.coefficients(x.dtype)
+    if not constant and len(a) < min(piece, length):
+        a, b = (np.tile(v, piece // len(v)) for v in (a, b))
+    a, b = (np.ascontiguousarray(v, np.float64) for v in (a, b))
+    tasks = -(-lines // per_task)
+    infinite = np.zeros(tasks, np.int64)
+    same = x.ctypes.data == y.ctypes.data and x.strides == y.strides
+    work = x.nbytes if check or same else 2 * x.nbytes
+    views = (flat(x, _elements(x)), flat(y, _elements(y)))
+    wanted = cpu.CHECK if check else form
+    cpu.scale(work, *views, a, b, affine.floats(), (*plan, same), wanted, infinite)
+    return bool(infinite.any())
+
+
+def _elements(x):
+    return tuple(s // x.itemsize for s in x.strides)
+
+
+def _by_pieces(x, y, affine) -> bool:
+    """Map piece by piece, through float64 in C order."""
+    step = max(1, PIECE // x.shape[1])
+    found = False
+    for i in range(0, len(x), step):
+        piece = np.ascontiguousarray(x[i : i + step], np.float64)
+        mapped, infinite = apply(piece, affine)
+        y[i : i + step] = mapped
+        found |= infinite
+    return found

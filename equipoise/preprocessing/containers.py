@@ -1,0 +1,259 @@
+"""The containers that scalers take: which they are, and how their numbers come out and go back."""
+
+import os
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from equipoise.moments import Moments
+from equipoise.ops.scale import op
+
+# how a refusal of a column ends
+ADVICE = "Convert or drop it, or name those to scale, as in columns=['a', 'b']."
+_STREAMS = ("pyarrow", "datasets", "ray", "dask")
+
+
+def _library(x) -> str:
+    return type(x).__module__.partition(".")[0]
+
+
+def is_pandas(x) -> bool:
+    """Tell a pandas frame, without importing pandas."""
+    return _library(x) == "pandas" and hasattr(x, "iloc") and hasattr(x, "columns")
+
+
+def is_polars(x) -> bool:
+    """Tell an eager polars frame, without importing polars."""
+    return _library(x) == "polars" and type(x).__name__ == "DataFrame"
+
+
+def is_source(x) -> bool:
+    """Tell what is read chunk by chunk: paths, iterators, Arrow, lazy frames, data sets."""
+    if isinstance(x, str | os.PathLike | torch.utils.data.Dataset | torch.utils.data.DataLoader):
+        return True
+    if isinstance(x, np.ndarray | torch.Tensor) or sparse.issparse(x):
+        return False
+    if _library(x) in _STREAMS or type(x).__name__ == "LazyFrame":
+        return True
+    return hasattr(x, "__next__")
+
+
+def take(x) -> Any:
+    """Wrap the container ``x``: `Array`, `Sparse`, `Tensor`, `Pandas` or `Polars`."""
+    if isinstance(x, torch.Tensor):
+        return Tensor(x)
+    if sparse.issparse(x):
+        return Sparse(x)
+    if is_pandas(x):
+        from equipoise.preprocessing.frames import Pandas
+
+        return Pandas(x)
+    if is_polars(x):
+        from equipoise.preprocessing.frames import Polars
+
+        return Polars(x)
+    return Array(x)
+
+
+def row_weights(weights, rows: int):
+    """Check weights of rows: None, or float64 (rows,), finite, not negative, not all zero."""
+    if weights is None:
+        return None
+    if isinstance(weights, torch.Tensor):
+        weights = weights.detach().cpu()
+    weights = np.asarray(weights, np.float64)
+    if weights.ndim == 0:
+        weights = np.full(rows, weights[()])
+    if weights.ndim != 1:
+        raise ValueError(f"Sample weights must be 1D array or scalar, got {weights.ndim}D array")
+    if len(weights) != rows:
+        raise ValueError(f"sample_weight.shape == {weights.shape}, expected {(rows,)}!")
+    if not np.isfinite(weights).all() or (weights < 0).any():
+        raise ValueError(
+            "sample_weight must be finite and not negative: it says how often a row counts; got "
+            f"values from {weights.min()} to {weights.max()}"
+        )
+    if not weights.any():
+        raise ValueError("sample_weight must not be zero everywhere: then no row counts")
+    return weights
+
+
+class Array:
+    """A NumPy array (rows, columns), or what became one."""
+
+    names = None
+
+    def __init__(self, x):
+        self.x = x
+
+    def matrix(self, chosen):
+        """Give the numbers of the chosen columns."""
+        return self.x if chosen is None else self.x[:, chosen]
+
+    def map(self, chosen, affine, in_place, out):
+        """Scale the chosen columns; give the array and whether any was infinite."""
+        target = self._target(in_place, out)
+        if target is self.x and op.infinite(self.matrix(chosen)):
+            # nothing of the user's is overwritten
+            return target, True
+        if chosen is None:
+            return op.apply(self.x, affine, target)
+        mapped, infinite = op.apply(self.matrix(chosen), affine)
+        if target is not self.x:
+            target[...] = self.x
+        target[:, chosen] = mapped
+        return target, infinite
+
+    def _target(self, in_place, out):
+        if out is not None:
+            return _checked_out(out, self.x)
+        usable = self.x.dtype == op.result_dtype(self.x.dtype) and self.x.flags.writeable
+        return self.x if in_place and usable else op.empty_like(self.x)
+
+
+def _checked_out(out, x):
+    dtype = op.result_dtype(x.dtype)
+    if not isinstance(out, np.ndarray) or out.shape != x.shape or out.dtype != dtype:
+        came = f"{type(out).__name__} {getattr(out, 'dtype', '')} {getattr(out, 'shape', '')}"
+        raise ValueError(f"out must be an array of dtype {dtype} and shape {x.shape}; got {came}")
+    if not out.flags.writeable:
+        raise ValueError("out must be writeable; got a read-only array")
+    if np.may_share_memory(out, x) and not _same_memory(out, x):
+        raise ValueError("out must be X itself or apart from it; got a shifted view of X")
+    return x if _same_memory(out, x) and x.flags.writeable else out
+
+
+def _same_memory(a, b) -> bool:
+    return a.ctypes.data == b.ctypes.data and a.strides == b.strides and a.dtype == b.dtype
+
+
+class Sparse:
+    """A SciPy matrix, CSR or CSC: only maps that keep zeros."""
+
+    names = None
+
+    def __init__(self, x):
+        self.x = x
+
+    def matrix(self, chosen):
+        """Give the chosen columns."""
+        return self.x if chosen is None else self.x[:, chosen]
+
+    def map(self, chosen, affine, in_place, out):
+        """Scale what is stored; give the matrix and whether any was infinite."""
+        if out is not None:
+            raise ValueError("out= needs a dense array; got a sparse matrix. Use copy=False.")
+        if affine.shift.any() or affine.offset:
+            raise ValueError(
+                "Cannot center sparse matrices: pass `with_mean=False` instead (RobustScaler: "
+                "`with_centering=False`). Use X.toarray() to center them."
+            )
+        y = self.x if in_place else self.x.copy()
+        if not y.data.flags.writeable:
+            y.data = y.data.copy()
+        scale, clip = self._scales(y, chosen, affine), (affine.low, affine.high)
+        infinite = bool(np.isinf(y.data).any())
+        if infinite:
+            return y, True
+        if affine.back:
+            y.data *= scale
+        else:
+            y.data /= scale
+            if clip != (-np.inf, np.inf):
+                np.clip(y.data, *clip, out=y.data)
+        return y, False
+
+    def _scales(self, y, chosen, affine):
+        """Give the divisor of each stored value."""
+        scale = np.ones(y.shape[1])
+        scale[slice(None) if chosen is None else chosen] = affine.scale / affine.factor
+        scale = scale.astype(y.dtype)
+        if y.format == "csr":
+            return scale[y.indices]
+        return np.repeat(scale, np.diff(y.indptr))
+
+
+class Tensor:
+    """A torch tensor (rows, columns) on any device; no gradients flow."""
+
+    names = None
+
+    def __init__(self, x):
+        self.x = x.detach()
+
+    def matrix(self, chosen):
+        """Give the chosen columns."""
+        return (
+            self.x if chosen is None else self.x[:, torch.as_tensor(chosen, device=self.x.device)]
+        )
+
+    def map(self, chosen, affine, in_place, out):
+        """Scale the chosen columns; give the tensor and whether any was infinite."""
+        target = self._target(in_place, out)
+        if self.x.device.type == "cpu" and self.x.dtype in _NUMPY and target.dtype in _NUMPY:
+            array = Array(self.x.numpy())
+            _, infinite = array.map(chosen, affine, False, target.numpy())
+            return target, infinite
+        x = self.matrix(chosen)
+        infinite = bool(x.isinf().any())
+        if not infinite:
+            mapped = _by_torch(x, affine, target.dtype)
+            if chosen is None:
+                target.copy_(mapped)
+            else:
+                target.copy_(self.x)
+                target[:, torch.as_tensor(chosen, device=target.device)] = mapped
+        return target, infinite
+
+    def _target(self, in_place, out):
+        x = self.x
+        dtype = x.dtype if x.is_floating_point() else torch.float64
+        if out is not None:
+            same = isinstance(out, torch.Tensor) and (out.shape, out.dtype, out.device) == (
+                x.shape, dtype, x.device,
+            )  # fmt: skip
+            if not same:
+                raise ValueError(
+                    f"out must be a tensor of shape {tuple(x.shape)}, {dtype}, on {x.device}; got "
+                    f"{type(out).__name__} {getattr(out, 'dtype', '')} "
+                    f"{tuple(getattr(out, 'shape', ()))}"
+                )
+            return out.detach()
+        return x if in_place and dtype == x.dtype else torch.empty_like(x, dtype=dtype)
+
+
+_NUMPY = (
+    *(torch.float64, torch.float32, torch.float16, torch.bool, torch.uint8),
+    *(torch.int8, torch.int16, torch.int32, torch.int64),
+)
+
+
+def _by_torch(x, affine, dtype):
+    """Map in float64 on the tensor's device, in pieces."""
+    home = x.device
+    if home.type == "mps":
+        # no float64 there
+        x = x.cpu()
+    shift, scale = (torch.as_tensor(v, device=x.device) for v in (affine.shift, affine.scale))
+    y = torch.empty(x.shape, dtype=dtype, device=x.device)
+    step = max(1, (1 << 24) // max(1, x.shape[1]))
+    for i in range(0, len(x), step):
+        v = x[i : i + step].double()
+        if affine.back:
+            v = v.sub_(affine.offset).mul_(scale / affine.factor).add_(shift)
+        else:
+            v = v.sub_(shift).div_(scale).mul_(affine.factor).add_(affine.offset)
+            v = v.clamp_(affine.low, affine.high)
+        y[i : i + step] = v
+    return y.to(home)
+
+
+def summary_of(x, weights=None) -> Moments:
+    """Give the `Moments` of the columns of a matrix: dense, tensor or sparse."""
+    if sparse.issparse(x):
+        from equipoise.ops.moments.sparse import summarize_sparse
+
+        return Moments.from_state(summarize_sparse(x, weights))
+    return Moments.of(x, weights=weights)

@@ -1,0 +1,179 @@
+"""A checked container beside the scaler that reads it: one matrix out, one container back."""
+
+from typing import Any
+
+import numpy as np
+from sklearn.utils.validation import _check_feature_names, check_array, validate_data
+
+from equipoise.preprocessing import containers, finite, wrap
+
+FLOATS = [np.float64, np.float32, np.float16]
+
+
+class Table:
+    """The rows that a scaler was given: ``matrix`` holds the columns that it scales."""
+
+    def __init__(self, scaler, given, held):
+        self.scaler, self.given, self.held = scaler, given, held
+        self.matrix: Any = held.matrix(scaler._chosen)
+
+    @classmethod
+    def take(cls, scaler, X, reset: bool) -> "Table":
+        """Check ``X`` against the scaler, or let the scaler note its columns (``reset``)."""
+        held = containers.take(X)
+        if isinstance(held, containers.Array | containers.Sparse):
+            held.x = _checked(scaler, held.x)
+        _check_shape(scaler, held.x)
+        validate_data(scaler, X, reset=reset, skip_check_array=True)
+        if reset:
+            scaler._choose()
+        return cls(scaler, X, held)
+
+    @classmethod
+    def take_back(cls, scaler, X) -> "Table":
+        """Check what comes back: of the fitted width, its names those of the fit if it has any."""
+        held = containers.take(X)
+        if isinstance(held, containers.Array | containers.Sparse):
+            held.x = _checked(scaler, held.x)
+        _check_shape(scaler, held.x)
+        if held.names is not None:
+            _check_feature_names(scaler, X, reset=False)
+        same_width(scaler, held.x.shape[1])
+        return cls(scaler, X, held)
+
+    def map(self, affine, in_place: bool, out):
+        """Scale by ``affine``; give the container that the user wants."""
+        result, infinite = self.held.map(self.scaler._chosen, affine, in_place, out)
+        if infinite:
+            finite.refuse(self.scaler, self.matrix)
+        return result if out is not None else wrap.wrap(self.scaler, result, self.given)
+
+
+def _checked(scaler, x):
+    """Give a NumPy or SciPy matrix of real numbers; infinities are looked for later."""
+    plain = isinstance(x, np.ndarray) and x.dtype.kind in "fiub"
+    try:
+        return check_array(
+            x,
+            accept_sparse=("csr", "csc") if scaler.__sklearn_tags__().input_tags.sparse else False,
+            # integers are converted piece by piece
+            dtype=None if plain else FLOATS,
+            ensure_all_finite=False,
+            estimator=scaler,
+            input_name="X",
+        )
+    except (ValueError, TypeError) as error:
+        where = _first_refused(x)
+        if where is None:
+            raise
+        raise type(error)(
+            f"{error}. Column {where[1]}, row {where[0]} holds {where[2]!r}. {containers.ADVICE}"
+        ) from error
+
+
+def _first_refused(x):
+    """Find the first value that is no number: (row, column, value), or None."""
+    try:
+        values = np.asarray(x, dtype=object)
+    except ValueError:
+        return None
+    if values.ndim != 2 or np.asarray(x).dtype.kind not in "OUS":
+        return None
+    for (row, column), value in np.ndenumerate(values):
+        try:
+            float(value)
+        except (TypeError, ValueError):
+            return row, column, value
+    return None
+
+
+def _check_shape(scaler, x) -> None:
+    name = type(scaler).__name__
+    if len(x.shape) != 2:
+        raise ValueError(
+            f"Expected 2D array, got {len(x.shape)}D array instead: X must be (rows, columns); got "
+            f"shape {tuple(x.shape)}. Reshape your data, as with X.reshape(-1, 1) for one column."
+        )
+    if x.shape[0] == 0:
+        raise ValueError(
+            f"Found array with 0 sample(s) (shape={tuple(x.shape)}) while a minimum of 1 is "
+            f"required by {name}."
+        )
+    if x.shape[1] == 0:
+        raise ValueError(
+            f"Found array with 0 feature(s) (shape={tuple(x.shape)}) while a minimum of 1 is "
+            f"required by {name}."
+        )
+
+
+def same_width(scaler, width: int) -> None:
+    """Raise where the number of columns is not that of the fit."""
+    if width != scaler.n_features_in_:
+        raise ValueError(
+            f"X has {width} features, but {type(scaler).__name__} is expecting "
+            f"{scaler.n_features_in_} features as input."
+        )
+
+
+def same_columns(scaler, names, width: int) -> None:
+    """Raise where a source's columns are not those of the fit."""
+    known = getattr(scaler, "feature_names_in_", None)
+    if names is None or known is None:
+        return same_width(scaler, width)
+    if list(names) != list(known):
+        missing = [n for n in known if n not in set(names)]
+        extra = [n for n in names if n not in set(known)]
+        what = f"missing: {missing}, new: {extra}" if missing or extra else "another order"
+        raise ValueError(
+            f"The feature names should match those that were passed during fit: {what}. "
+            "Select the columns of the fit, in their order."
+        )
+    return None
+
+
+def choose(columns, names, width: int) -> np.ndarray | None:
+    """Turn ``columns`` into indices, None for all.
+
+    Raises
+    ------
+    TypeError
+        ``columns`` is no list of names or numbers.
+    ValueError
+        A column is not there, named twice, or named where there are no names.
+    """
+    if columns is None:
+        return None
+    if isinstance(columns, str | int) or not np.iterable(columns):
+        raise TypeError(
+            f"columns must be a list of names or numbers, or None for all; got {columns!r}"
+        )
+    wanted = list(columns)
+    if wanted and all(isinstance(c, bool | np.bool_) for c in wanted):
+        if len(wanted) != width:
+            raise ValueError(f"columns as a mask must have {width} entries; got {len(wanted)}")
+        return np.flatnonzero(wanted)
+    found = [_index(c, names, width) for c in wanted]
+    if not found or len(set(found)) < len(found):
+        raise ValueError(f"columns must name at least one column, and each once; got {wanted}")
+    return np.array(found)
+
+
+def _index(column, names, width: int) -> int:
+    if isinstance(column, str):
+        if names is None:
+            raise ValueError(
+                f"columns names {column!r}, and X came without column names. Give numbers, or a "
+                "frame."
+            )
+        where = [i for i, name in enumerate(names) if name == column]
+        if len(where) != 1:
+            raise ValueError(
+                f"columns must name columns of X; {column!r} is there {len(where)} times among "
+                f"{list(names)}"
+            )
+        return where[0]
+    if not isinstance(column, int | np.integer):
+        raise TypeError(f"columns must be names or numbers; got {column!r}")
+    if not -width <= column < width:
+        raise ValueError(f"columns must lie within the {width} columns of X; got {column}")
+    return int(column) % width
