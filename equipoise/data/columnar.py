@@ -1,0 +1,167 @@
+"""Arrow's columns as a matrix of floats."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from equipoise.data.block import Block, Choice
+from equipoise.errors import UsageError
+
+# rows of a block: about this many values, so that a block stays near the cache
+VALUES = 1 << 20
+MIN_ROWS, MAX_ROWS = 1 << 10, 1 << 17
+
+
+def arrow():
+    """Import pyarrow, or say which extra brings it."""
+    try:
+        import pyarrow
+    except ImportError as error:
+        raise UsageError(
+            "reading tables and files needs pyarrow: pip install 'equipoise[arrow]'"
+        ) from error
+    return pyarrow
+
+
+def batch_rows(columns: int, batch_size: int | None = None) -> int:
+    """Give the rows of a block of so many columns.
+
+    >>> batch_rows(50), batch_rows(50, batch_size=100)
+    (20971, 100)
+    """
+    return batch_size or min(MAX_ROWS, max(MIN_ROWS, VALUES // max(columns, 1)))
+
+
+def is_number(type_) -> bool:
+    """Say whether values of this Arrow type become floats: integers, floats, bool, decimals."""
+    types = arrow().types
+    known = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
+    # a column that is all null has no other type
+    return types.is_null(type_) or any(test(type_) for test in known)
+
+
+def float_type(types) -> np.dtype:
+    """Give the one dtype that columns of these Arrow types become.
+
+    float16 and float32 where all are at most that, else float64.
+    """
+    sizes = [np.dtype(t.to_pandas_dtype()) if _floats(t) else np.dtype("f8") for t in types]
+    return np.result_type(*sizes) if sizes else np.dtype("f8")
+
+
+def _floats(type_) -> bool:
+    return arrow().types.is_floating(type_)
+
+
+def check(schema, features, y=None, origin: str = "") -> None:
+    """Refuse a schema in which a wanted column holds no numbers.
+
+    Raises
+    ------
+    UsageError
+        With the name and type of the first such column, and what could be taken instead.
+    """
+    for name in (*features, *(() if y is None else (y,))):
+        type_ = schema.field(name).type
+        if not is_number(type_):
+            raise UsageError(_no_number(schema, features, name, type_, origin))
+
+
+def _no_number(schema, features, name, type_, origin):
+    others = [n for n in features if is_number(schema.field(n).type)]
+    advice = "there is none; convert it first"
+    if others:
+        shown = ", ".join(repr(n) for n in others[:8]) + (", …" if len(others) > 8 else "")
+        advice = f"choose those that do with columns=[{shown}]"
+    where = f" of {origin}" if origin else ""
+    return f"column {name!r}{where} must hold numbers; it holds {type_}: {advice}"
+
+
+def matrix(batch, names, dtype: np.dtype) -> np.ndarray:
+    """Give columns of a batch or table as a matrix (rows, columns) whose columns are contiguous.
+
+    Null becomes NaN.
+    """
+    out = np.empty((len(names), batch.num_rows), dtype)
+    for values, name in zip(out, names, strict=True):
+        _fill(values, batch.column(name), dtype)
+    return out.T
+
+
+def _fill(out, column, dtype):
+    pa = arrow()
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else (column,)
+    start = 0
+    for chunk in chunks:
+        part = out[start : start + len(chunk)]
+        if _floats(chunk.type):
+            part[:] = chunk.to_numpy(zero_copy_only=False)
+        elif pa.types.is_null(chunk.type):
+            part[:] = np.nan
+        else:
+            part[:] = chunk.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+        start += len(chunk)
+
+
+class Reader:
+    """Turn the batches of one schema into blocks: what is wanted is decided once."""
+
+    def __init__(self, schema, choice: Choice, origin: str = "", every=None):
+        self.origin, self.y = origin, choice.y
+        self.every = tuple(every or schema.names)
+        self.names: Any = choice.features(schema.names, origin)
+        check(schema, self.names, self.y, origin)
+        self.dtype = float_type(schema.field(n).type for n in self.names)
+        self.read = [*self.names, *(() if self.y is None else (self.y,))]
+
+    def block(self, batch, start: int = 0) -> Block:
+        """Give a batch's rows."""
+        target = None
+        if self.y is not None:
+            target = matrix(batch, [self.y], np.dtype("f8"))[:, 0]
+        values = matrix(batch, self.names, self.dtype)
+        return Block(values, self.names, target, self.origin, start, self.every)
+
+    def blocks(self, batches) -> Iterator[Block]:
+        """Give the batches' rows, numbered from 0."""
+        start = 0
+        for batch in batches:
+            if batch.num_rows:
+                yield self.block(batch, start)
+            start += batch.num_rows
+
+
+def table_blocks(table, choice: Choice, batch_size=None) -> Iterator[Block]:
+    """Give a table, or a batch, in blocks."""
+    reader = Reader(table.schema, choice)
+    step = batch_rows(len(reader.names), batch_size)
+    parts = (table.slice(i, step) for i in range(0, table.num_rows, step))
+    return reader.blocks(parts)
+
+
+def dataset_blocks(dataset, choice: Choice, batch_size=None) -> Iterator[Block]:
+    """Give the rows of a ``pyarrow.dataset.Dataset``, a few batches of it in memory at a time."""
+    import pyarrow.dataset as ds
+
+    reader = Reader(dataset.schema, choice)
+    options = {}
+    if getattr(getattr(dataset, "format", None), "default_extname", "") == "parquet":
+        # without both a whole row group would be in memory
+        options["fragment_scan_options"] = ds.ParquetFragmentScanOptions(
+            use_buffered_stream=True, pre_buffer=False
+        )
+    batches = dataset.to_batches(
+        columns=reader.read,
+        batch_size=batch_rows(len(reader.names), batch_size),
+        batch_readahead=2,
+        fragment_readahead=1,
+        **options,
+    )
+    return reader.blocks(batches)
+
+
+def stream_blocks(batches, choice: Choice, batch_size=None) -> Iterator[Block]:
+    """Give the rows of a ``RecordBatchReader``."""
+    reader = Reader(batches.schema, choice)
+    return reader.blocks(batches)

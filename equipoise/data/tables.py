@@ -1,0 +1,104 @@
+"""Files as one table: columns agreed on before a row is read, then blocks in a fixed order."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from equipoise.data.block import Block, Choice
+from equipoise.data.columnar import Reader, batch_rows
+from equipoise.data.csv import CsvRows
+from equipoise.data.files import File, find
+from equipoise.data.parquet import ParquetRows
+from equipoise.errors import UsageError
+
+FORMATS = {"parquet": ParquetRows, "csv": CsvRows}
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where reading stands: the file by its number, the next row in it, and the bytes read."""
+
+    file: int = 0
+    row: int = 0
+    bytes: float = 0.0
+
+
+class Table:
+    """The rows of Parquet or CSV files.
+
+    All files are opened first, so that a damaged one, or one with other columns, is told before
+    a row is read.
+
+    Attributes
+    ----------
+    files : list of File
+    names : tuple of str
+        The wanted columns, the same in every file.
+    size : int
+        Bytes of all files.
+    """
+
+    def __init__(self, source, choice: Choice | None = None, batch_size: int | None = None):
+        self.files = find(source)
+        self.choice = choice or Choice()
+        self.size = sum(f.size for f in self.files)
+        readers = [self._reader(i) for i in range(len(self.files))]
+        self.names = readers[0].names
+        self.every = tuple(self._schema_names)
+        self._dtype = max((r.dtype for r in readers), key=lambda d: d.itemsize)
+        self.rows = batch_rows(len(self.names), batch_size)
+
+    def _reader(self, number: int) -> Reader:
+        """Open a file only to look at its columns."""
+        rows = self.open(number)
+        try:
+            return self._agreed(rows, self.files[number])
+        finally:
+            rows.close()
+
+    def open(self, number: int):
+        """Open the file of that number."""
+        file = self.files[number]
+        return FORMATS[file.format](file)
+
+    def _agreed(self, rows, file: File) -> Reader:
+        names = rows.schema.names
+        if not hasattr(self, "_schema_names"):
+            self._schema_names = names
+        if self.choice.columns is None and names != self._schema_names:
+            raise UsageError(_other_columns(self.files[0], self._schema_names, file, names))
+        return Reader(rows.schema, self.choice, file.path)
+
+    def blocks(self, after: Position | None = None) -> Iterator[tuple[Block, Position]]:
+        """Give blocks and the position behind each, from ``after`` on."""
+        after = after or Position()
+        before = sum(f.size for f in self.files[: after.file])
+        for number in range(after.file, len(self.files)):
+            rows, file = self.open(number), self.files[number]
+            try:
+                reader = self._agreed(rows, file)
+                reader.dtype = self._dtype
+                start = after.row if number == after.file else 0
+                for first, batch, share in rows.batches(reader.read, self.rows, start):
+                    behind = Position(
+                        number, first + batch.num_rows, before + min(share, 1.0) * file.size
+                    )
+                    yield reader.block(batch, first), behind
+            finally:
+                rows.close()
+            before += file.size
+
+
+def _other_columns(first: File, expected, file: File, names) -> str:
+    """Say how the columns of a file differ from the first file's."""
+    missing = [n for n in expected if n not in names]
+    extra = [n for n in names if n not in expected]
+    parts = [
+        f"{what} {', '.join(map(repr, found[:5]))}"
+        for what, found in (("lacks", missing), ("adds", extra))
+        if found
+    ]
+    how = " and ".join(parts) or "has them in another order"
+    return (
+        f"files must have the same columns: {file.path} {how}, compared with {first.path}. "
+        "Choose columns that all have with columns=, or read the files apart."
+    )
