@@ -204,7 +204,7 @@ class Tensor:
                 target.copy_(mapped)
             else:
                 target.copy_(self.x)
-                target[:, torch.as_tensor(chosen, device=target.device)] = mapped
+                target[:, self._index(chosen)] = mapped
         return target, infinite
 
     def _target(self, in_place, out):

@@ -84,7 +84,7 @@ class Pandas(_Frame):
         from pandas.api import types
 
         numeric = types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype)
-        if not numeric and dtype != object:
+        if not (numeric or types.is_object_dtype(dtype)):
             _refuse(name, str(dtype), column.dropna().head(1))
         try:
             return column.to_numpy(dtype=wanted, na_value=np.nan)

@@ -1,5 +1,7 @@
 """MaxAbsScaler: the largest absolute value of each column becomes 1."""
 
+from typing import ClassVar
+
 import numpy as np
 
 from equipoise.ops.scale.op import Affine
@@ -45,7 +47,7 @@ class MaxAbsScaler(Scaler):
     """
 
     _Summary = MomentsSummary
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         "copy": ["boolean"],
         "clip": ["boolean"],
         "columns": ["array-like", None],

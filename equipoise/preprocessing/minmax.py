@@ -1,5 +1,7 @@
 """MinMaxScaler: each column between two bounds."""
 
+from typing import ClassVar
+
 import numpy as np
 from scipy import sparse
 
@@ -50,7 +52,7 @@ class MinMaxScaler(Scaler):
     """
 
     _Summary = MomentsSummary
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         "feature_range": [tuple],
         "copy": ["boolean"],
         "clip": ["boolean"],

@@ -1,5 +1,7 @@
 """StandardScaler: mean 0 and variance 1 in each column."""
 
+from typing import ClassVar
+
 import numpy as np
 from scipy import sparse
 
@@ -54,7 +56,7 @@ class StandardScaler(Scaler):
     """
 
     _Summary = MomentsSummary
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         "copy": ["boolean"],
         "with_mean": ["boolean"],
         "with_std": ["boolean"],
