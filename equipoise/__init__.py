@@ -12,13 +12,14 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("functional", "nn", "penalties", "preprocessing", "study")
+_SUBMODULES = ("data", "functional", "nn", "penalties", "preprocessing", "study")
 _NAMES = {"Moments": "moments", "CoMoments": "moments"}
 
 __all__ = [
     "CoMoments",
     "Moments",
     "__version__",
+    "data",
     "functional",
     "nn",
     "penalties",

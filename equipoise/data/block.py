@@ -69,36 +69,38 @@ class Choice:
             _same_kind(columns)
         return cls(columns, y)
 
-    def all(self) -> tuple[Column, ...] | None:
-        """Give every column that must be read, the target last; None for all."""
-        if self.columns is None:
-            return None
-        return self.columns if self.y is None else (*self.columns, self.y)
+    def all(self) -> list[Column]:
+        """Give every chosen column, the target last."""
+        return [*(self.columns or ()), *(() if self.y is None else (self.y,))]
 
-    def features(self, names: Sequence[str], origin: str = "") -> tuple[str, ...]:
-        """Give the wanted columns of a source that has these names.
+    def among(self, names: Sequence[str], origin: str = "") -> "Choice":
+        """Give the choice among columns of these names, by name: all others are its columns.
+
+        >>> Choice.of(None, y="c").among(["a", "b", "c"])
+        Choice(columns=('a', 'b'), y='c')
 
         Raises
         ------
         UsageError
             A column is missing, or its name stands for several.
         """
-        wanted = self.columns
-        if wanted is None:
-            wanted = tuple(n for n in names if n != self.y)
-        named = (*wanted, *(() if self.y is None else (self.y,)))
+        y = None if self.y is None else _named(self.y, names, origin)
+        wanted: Sequence[Column] = [n for n in names if n != y]
+        if self.columns is not None:
+            wanted = self.columns
+        found = Choice(tuple(_named(c, names, origin) for c in wanted), y)
         where = f" of {origin}" if origin else ""
-        for name in named:
-            found = list(names).count(name)  # type: ignore[arg-type]
-            if found == 0:
+        for name in found.all():
+            count = list(names).count(str(name))
+            if count == 0:
                 raise UsageError(f"columns{where} must hold {name!r}; there are {_listed(names)}")
-            if found > 1:
+            if count > 1:
                 raise UsageError(
-                    f"column names{where} must differ; {found} are named {name!r}: rename them"
+                    f"column names{where} must differ; {count} are named {name!r}: rename them"
                 )
-        if not wanted:
+        if not found.columns:
             raise UsageError(f"there must be a column to read{where}; there are {_listed(names)}")
-        return wanted  # type: ignore[return-value]
+        return found
 
     def positions(self, width: int, origin: str = "") -> tuple[list[int] | None, int | None]:
         """Give the wanted columns of an array of ``width`` columns, and the target's.
@@ -109,6 +111,10 @@ class Choice:
         if self.columns is not None:
             return [_position(c, width, origin) for c in self.columns], y
         return (None if y is None else [i for i in range(width) if i != y]), y
+
+
+def _named(column, names, origin) -> str:
+    return column if isinstance(column, str) else names[_position(column, len(names), origin)]
 
 
 def _same_kind(columns):
@@ -160,8 +166,8 @@ def rows(values, axis: tuple[int, ...] | None, origin: str = ""):
         if values.ndim != 2:
             raise UsageError(
                 f"rows{' of ' + origin if origin else ''} must be vectors of numbers; got an array "
-                f"of shape {tuple(values.shape)}. Say which axes to reduce, as axis=(0, 2, 3) for "
-                "the channels of images (N, C, H, W), or reshape it."
+                f"of shape {tuple(values.shape)}. Lay axes out as rows with chunks(source, "
+                "axis=(0, 2, 3)), here for the channels of images (N, C, H, W), or reshape it."
             )
         return values
     reduced = sorted({a % values.ndim for a in axis if -values.ndim <= a < values.ndim})

@@ -108,12 +108,13 @@ class Reader:
     """Turn the batches of one schema into blocks: what is wanted is decided once."""
 
     def __init__(self, schema, choice: Choice, origin: str = "", every=None):
+        choice = choice.among(schema.names, origin)
         self.origin, self.y = origin, choice.y
         self.every = tuple(every or schema.names)
-        self.names: Any = choice.features(schema.names, origin)
+        self.names: Any = choice.columns
         check(schema, self.names, self.y, origin)
         self.dtype = float_type(schema.field(n).type for n in self.names)
-        self.read = [*self.names, *(() if self.y is None else (self.y,))]
+        self.read: Any = choice.all()
 
     def block(self, batch, start: int = 0) -> Block:
         """Give a batch's rows."""

@@ -25,8 +25,8 @@ def pandas_blocks(frame, choice: Choice, batch_size=None) -> Iterator[Block]:
         names = [str(label) for label in frame.columns]
         features, named, every = names[: len(keep)], False, len(labels)
     else:
-        features = choice.features(labels)
-        names = [*features, *(() if choice.y is None else (choice.y,))]
+        choice = choice.among(labels)
+        features, names = choice.columns, choice.all()
         frame, named = frame[names], True
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
@@ -53,8 +53,8 @@ def polars_blocks(frame, choice: Choice, batch_size=None) -> Iterator[Block]:
     if isinstance(frame, pl.Series):
         frame = frame.to_frame()
     schema = frame.collect_schema()
-    features = choice.features(schema.names())
-    names = [*features, *(() if choice.y is None else (choice.y,))]
+    choice = choice.among(schema.names())
+    features, names = choice.columns, choice.all()
     _check(names, [(schema[n], _polars_number(schema[n])) for n in names])
     frame = frame.select(names)
     if isinstance(frame, pl.LazyFrame):
@@ -115,8 +115,8 @@ def dict_blocks(columns, choice: Choice, batch_size=None) -> Iterator[Block]:
     """Give a dict of equally long vectors, such as a batch of a loader, as rows."""
     from equipoise.data.block import numpy
 
-    features = choice.features(list(columns))
-    names = [*features, *(() if choice.y is None else (choice.y,))]
+    choice = choice.among(list(columns))
+    features, names = choice.columns, choice.all()
     arrays = [numpy(columns[n]) for n in names]
     lengths = {n: a.shape for n, a in zip(names, arrays, strict=True)}
     if any(a.ndim != 1 for a in arrays) or len(set(lengths.values())) > 1:

@@ -147,9 +147,9 @@ def hub_blocks(dataset, choice: Choice, batch_size=None) -> Iterator[Block]:
         raise UsageError(f"a dataset must be one split; choose one of {splits}, as dataset['…']")
     every = dataset.column_names
     if every is not None:
-        features, wanted = _wanted(choice, every)
-        dataset = dataset.select_columns(wanted)
-    rows = columnar.batch_rows(len(features) if every else 1, batch_size)
+        choice = choice.among(every)
+        dataset = dataset.select_columns(choice.all())
+    rows = columnar.batch_rows(len(choice.all()), batch_size)
     return _tables(dataset.with_format("arrow").iter(rows), choice, every)
 
 
@@ -158,17 +158,11 @@ def ray_blocks(dataset, choice: Choice, batch_size=None) -> Iterator[Block]:
     schema = dataset.schema()
     if schema is None:
         return iter(())
-    features, wanted = _wanted(choice, schema.names)
-    batches = dataset.select_columns(wanted).iter_batches(
-        batch_size=columnar.batch_rows(len(features), batch_size), batch_format="pyarrow"
+    choice = choice.among(schema.names)
+    batches = dataset.select_columns(choice.all()).iter_batches(
+        batch_size=columnar.batch_rows(len(choice.all()), batch_size), batch_format="pyarrow"
     )
     return _tables(batches, choice, schema.names)
-
-
-def _wanted(choice, names):
-    """Give the features, and all that must be read: the target as well."""
-    features = choice.features(list(names))
-    return features, [*features, *(() if choice.y is None else (choice.y,))]
 
 
 def _tables(tables, choice, every) -> Iterator[Block]:

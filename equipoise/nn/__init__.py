@@ -1,5 +1,6 @@
 """Norm layers under torch's names, each a subclass of torch's class."""
 
+from equipoise.nn.inputs import MinMax, Standardize
 from equipoise.nn.layers import (
     BatchNorm1d,
     BatchNorm2d,
@@ -16,4 +17,6 @@ __all__ = [
     "LazyBatchNorm1d",
     "LazyBatchNorm2d",
     "LazyBatchNorm3d",
+    "MinMax",
+    "Standardize",
 ]

@@ -8,6 +8,7 @@ array([[-1.],
 
 from equipoise.preprocessing.maxabs import MaxAbsScaler
 from equipoise.preprocessing.minmax import MinMaxScaler
+from equipoise.preprocessing.saved import load
 from equipoise.preprocessing.standard import StandardScaler
 
-__all__ = ["MaxAbsScaler", "MinMaxScaler", "StandardScaler"]
+__all__ = ["MaxAbsScaler", "MinMaxScaler", "StandardScaler", "load"]

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from equipoise.preprocessing import containers, finite
+from equipoise.preprocessing.shipped import Shipped
 from equipoise.preprocessing.table import Table, choose, same_columns
 
 ERROR_NO_SUMMARY = (
@@ -38,7 +39,7 @@ class Summary(Protocol):
         ...
 
 
-class Scaler(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class Scaler(Shipped, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Base of the scalers that learn one map for each column.
 
     Subclasses say how to summarise a chunk (`_summarize`), what follows (`_adopt`) and how a

@@ -1,0 +1,121 @@
+"""Fit and transform what comes chunk by chunk."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from equipoise.data import read
+from equipoise.data.block import Block, Choice, rows
+from equipoise.errors import UsageError
+from equipoise.preprocessing import finite
+
+
+def fit(scaler, source, reset: bool = True, batch_size: int | None = None):
+    """Let ``scaler`` adopt the summary of a source's rows, in bounded memory; give the scaler.
+
+    Parameters
+    ----------
+    scaler : Scaler
+        Its ``columns`` are all that is read.
+    source : what `equipoise.data.chunks` takes
+        A ``ray.data.Dataset`` is summarised where its blocks are.
+    reset : bool
+        Forget what was learnt before; else merge with it.
+    batch_size : int, optional
+        The most rows read at once.
+
+    Raises
+    ------
+    UsageError
+        A ValueError: no row; a column without a number, or with an infinity, by its name and
+        first row; what `chunks` raises.
+    """
+    if read.is_ray(source):
+        from equipoise.integrations import ray
+
+        total = ray.summarize(scaler, source, reset)
+    else:
+        total = fold(scaler, read.blocks(source, choice(scaler), batch_size), reset)
+    if total is None:
+        raise UsageError(
+            f"{type(scaler).__name__} must see at least one row to learn from; the source has none"
+        )
+    adopt(scaler, total if reset else scaler._summary.merge(total))
+    return scaler
+
+
+def choice(scaler) -> Choice:
+    """Give the columns that a scaler reads of a source."""
+    columns = scaler.columns
+    if columns is None:
+        return Choice()
+    columns = list(columns)
+    if columns and all(isinstance(c, bool | np.bool_) for c in columns):
+        columns = np.flatnonzero(columns).tolist()
+    return Choice.of(columns)
+
+
+def fold(scaler, blocks: Iterator[Block], reset: bool = True) -> Any:
+    """Give the summary of all blocks, merged in their order; None where there is no row."""
+    total = None
+    for block in blocks:
+        part = summarize(scaler, block, reset and total is None)
+        total = part if total is None else total.merge(part)
+    return total
+
+
+def summarize(scaler, block: Block, reset: bool) -> Any:
+    """Give a block's summary; note its columns, or check that they are the known ones."""
+    matrix = rows(block.values, None, block.origin)
+    note(scaler, block.every or matrix.shape[1], reset)
+    summary = scaler._summarize(matrix)
+    if not summary.finite():
+        row, column, value = finite.first(matrix)
+        raise UsageError(
+            f"values must be finite or NaN: column {scaler._column_names()[column]} holds {value} "
+            f"in {block.place(row)}. Drop such rows, or turn the value into NaN, which is left out."
+        )
+    return summary
+
+
+def note(scaler, every, reset: bool) -> None:
+    """Tell the scaler the names of a source's columns, or how many there are."""
+    names, width = (None, every) if isinstance(every, int) else (every, len(every))
+    scaler._note_columns(names, width, reset)
+
+
+def adopt(scaler, summary) -> None:
+    """Let the scaler adopt a summary in which every column holds a number."""
+    scaler._adopt(summary)
+    affine = scaler._affine()
+    nothing = np.flatnonzero(np.isnan(affine.shift) | np.isnan(affine.scale))
+    if nothing.size:
+        names = scaler._column_names()
+        shown = ", ".join(names[i] for i in nothing[:5]) + (", …" if len(nothing) > 5 else "")
+        raise UsageError(
+            f"each column must hold a number; {shown} {'hold' if len(nothing) > 1 else 'holds'} "
+            "only NaN or null. Leave it out with columns=."
+        )
+
+
+def transform(scaler, source) -> Any:
+    """Scale a source: lazily, chunk by chunk, in its order.
+
+    Arrow tables and batches give the same; ``ray.data.Dataset`` a Dataset; an iterator gives an
+    iterator over its chunks, each transformed; Arrow readers, Arrow datasets and files an iterator
+    of record batches with all columns; loaders an iterator of batches whose first part is scaled.
+    """
+    return _transformer(source)(scaler, source)
+
+
+def _transformer(source) -> Callable:
+    from equipoise.preprocessing import batches
+
+    for is_one, function in batches.KINDS:
+        if is_one(source):
+            return function
+    raise UsageError(
+        f"transform takes arrays, frames, tables, files, loaders and iterators of them; got "
+        f"{type(source).__module__}.{type(source).__qualname__}"
+    )
