@@ -7,16 +7,18 @@ import numpy as np
 import torch
 
 
-def _batch_norm() -> Iterator[tuple[str, Callable[[], object]]]:
-    from equipoise.ops.normalize import running
-    from equipoise.ops.normalize.cpu import KERNELS
+def _normalize() -> Iterator[tuple[str, Callable[[], object]]]:
+    from equipoise.ops.normalize import cpu, running
 
     vector, stats = np.zeros(1, np.float32), np.zeros((4, 1))
     yield "update_running", lambda: running.update_running(0, vector, vector, stats, 0.1, 2.0)
-    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
-        for kernel in KERNELS.values():
+    for dtype in (torch.float32, torch.float64):
+        for kernel in cpu.KERNELS.values():
             name = f"{kernel.name} {str(dtype).removeprefix('torch.')}"
             yield name, lambda kernel=kernel, dtype=dtype: kernel.compiled(dtype)
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        name = f"sweeps {str(dtype).removeprefix('torch.')}"
+        yield name, lambda dtype=dtype: cpu.compile_sweeps(dtype)
 
 
 def _moments() -> Iterator[tuple[str, Callable[[], object]]]:
@@ -48,7 +50,7 @@ def warmup(report: Callable[[str, float], None] | None = None) -> float:
         Seconds in all.
     """
     began = time.perf_counter()
-    for name, compile_it in (*_batch_norm(), *_moments()):
+    for name, compile_it in (*_normalize(), *_moments()):
         start = time.perf_counter()
         compile_it()
         if report is not None:

@@ -1,9 +1,10 @@
-"""The column family on the CPU: what is kept lies innermost (BatchNorm on channels_last images).
+"""The column family on the CPU: what is kept lies innermost (channels_last images).
 
-The tensor is a matrix of ``rows`` x ``width`` whose column j belongs to channel
-``j // inner % channels``; narrow tensors are folded so that a row holds each channel several
-times and vectors stay long whatever the number of channels.  The last row may be shorter.  The
-tuple ``shape`` says all that: (numbers, width, channels, inner, tile, chunk); it depends on the
+Each sample is a matrix of rows x ``width`` whose column j belongs to channel j % channels; narrow
+ones are folded so that a row holds each channel several times and vectors stay long whatever the
+number of channels.  The last row may be shorter.  For BatchNorm the whole batch is one sample.
+Line s * channels + c is channel c of sample s.  The tuple ``shape`` says all that: (samples,
+numbers of a sample, width, channels, tile, chunk, per, centred); it depends on the norm and the
 tensor's shape alone, so the bits are the same at any thread count.
 
 A task is a tile of columns with both phases where a tile stays in cache, or a chunk of a tile's
@@ -15,18 +16,18 @@ Sweeps over memory: 2 reads and 1 write forward, 4 reads and 1 write backward; i
 import numpy as np
 from numba import carray
 
-from equipoise.ops.jit import apart, inline, splice, window
-from equipoise.ops.normalize.activations import NONE, RELU, activate
-from equipoise.ops.normalize.blocks import add, store
+from equipoise.ops.jit import inline, splice
 from equipoise.ops.normalize.statistics import (
     APPLY,
     SUMS,
-    affine_of_rows,
-    gradient_of_rows,
+    affine_of_lines,
+    gradient_of_lines,
+    gradient_sums_of_lines,
+    merge_chunks,
     write_statistics,
 )
-from equipoise.ops.numbers import narrow, widen
-from equipoise.ops.tasks import AFTER, ALL, BEFORE, TaskKernel, float64_at, stored
+from equipoise.ops.sweep.call import address, run
+from equipoise.ops.sweep.tasks import AFTER, BEFORE, TaskKernel, pointer_at
 
 # rows that are summed in the compute type before float64 takes over
 RUN = 128
@@ -35,32 +36,14 @@ FIRST = 8
 
 
 @splice
-def _pitch(shape):
-    # apart by an odd number of cache lines: rows a page apart would share one set of the cache
-    return shape[1] + 16
+def _shape(integers, k):
+    i = integers
+    return i[k], i[k + 1], i[k + 2], i[k + 3], i[k + 4], i[k + 5], i[k + 6], i[k + 7]
 
 
 @splice
 def _rows(shape):
-    return (shape[0] + shape[1] - 1) // shape[1]
-
-
-@splice
-def _extent(t, shape, phase):
-    """Give first column, columns, first row, end row and chunk of task ``t``."""
-    _, width, _, _, tile, chunk = shape
-    rows = _rows(shape)
-    if phase == SUMS | APPLY:
-        return t * tile, min(tile, width - t * tile), 0, rows, 0
-    tiles = (width + tile - 1) // tile
-    k, c = t // tiles, t % tiles
-    return c * tile, min(tile, width - c * tile), k * chunk, min(rows, (k + 1) * chunk), k
-
-
-@splice
-def _shape(integers, k):
-    i = integers
-    return i[k], i[k + 1], i[k + 2], i[k + 3], i[k + 4], i[k + 5]
+    return (shape[1] + shape[2] - 1) // shape[2]
 
 
 @splice
@@ -69,249 +52,279 @@ def _chunks(shape):
 
 
 @splice
-def _channels(c0, columns, shape):
-    """Give the range of channels that the columns belong to."""
-    first = c0 // shape[3]
-    return first % shape[2], min(first % shape[2] + (columns + shape[3] - 1) // shape[3], shape[2])
+def _extent(t, shape, phase):
+    """Give sample, first column, columns, first and end chunk of task ``t``."""
+    width, tile = shape[2], shape[4]
+    tiles = (width + tile - 1) // tile
+    rest = t // tiles
+    c0 = t % tiles * tile
+    columns = min(tile, width - c0)
+    if phase == SUMS | APPLY:
+        return rest, c0, columns, 0, _chunks(shape)
+    chunks = _chunks(shape)
+    return rest // chunks, c0, columns, rest % chunks, rest % chunks + 1
 
 
 @splice
-def _width(i, c0, columns, shape):
-    """Count the columns of the tile that row ``i`` has."""
-    return max(0, min(columns, shape[0] - i * shape[1] - c0))
-
-
-@inline
-def _spread(values, shape, out):
-    """Repeat the channels' ``values`` over the columns ``out``."""
-    apart()
-    inner = shape[3]
-    for at in range(0, out.size, values.size * inner):
-        if inner == 1:
-            part = window(out, at, values.size)
-            for r in range(part.size):
-                part[r] = values[r]
-        else:
-            for r in range(values.size):
-                part = window(out, at + r * inner, inner)
-                for j in range(part.size):
-                    part[j] = values[r]
-
-
-@inline
-def _fold(s, shape, out):
-    """Add the columns' sums ``s`` to the channels' ``out`` in float64."""
-    apart()
-    inner = shape[3]
-    for at in range(0, s.size, out.size * inner):
-        if inner == 1:
-            part = window(s, at, out.size)
-            for r in range(part.size):
-                out[r] += part[r]
-        else:
-            for r in range(out.size):
-                part = window(s, at + r * inner, inner)
-                total = 0.0
-                for j in range(part.size):
-                    total += part[j]
-                out[r] += total
-
-
-@inline
-def _plain_sums(x, s):
-    for j in range(x.size):
-        s[j] += widen(x[j])
+def _rows_of(first, last, shape):
+    return first * shape[5], min(_rows(shape), last * shape[5])
 
 
 @splice
-def _first_shift(x, c0, columns, shape, weight, stats):
-    """Take the mean of the first rows as each channel's shift, rounded to the compute type."""
-    s = np.zeros(columns)
-    r0, r1 = _channels(c0, columns, shape)
-    rows = max(1, min(FIRST, shape[0] // shape[1]))
-    # a lone short row still holds every channel whole: narrow tensors fold in whole channels
-    n = min(columns, _width(0, c0, columns, shape))
-    for i in range(rows):
-        _plain_sums(window(x, i * shape[1] + c0, n), s)
-    means = window(stats, r0, r1 - r0)
-    for r in range(means.size):
-        means[r] = 0.0
-    _fold(s, shape, means)
-    count = np.float64(rows * n // (r1 - r0))
-    for r in range(means.size):
-        means[r] = weight.dtype.type(means[r] / count)
+def _lines(sample, c0, columns, shape):
+    """Give the range of lines of the columns; a tile narrower than a row has its own."""
+    channels = shape[3]
+    first = sample * channels + c0 % channels
+    return first, first + min(columns, channels)
+
+
+@splice
+def _parts(i0, i1, c0, columns, shape):
+    """Count the whole rows from ``i0`` on, and the columns that a last, shorter row has."""
+    whole = min(i1, shape[1] // shape[2]) - i0
+    rest = min(max(shape[1] % shape[2] - c0, 0), columns) if i1 > i0 + whole else 0
+    return whole, rest
+
+
+@splice
+def _spread(coef, first, wide):
+    """Repeat the channels' numbers (n, channels) over the columns of ``wide`` (m, columns)."""
+    for k in range(coef.shape[0]):
+        for at in range(0, wide.shape[1], coef.shape[1]):
+            for r in range(min(coef.shape[1], wide.shape[1] - at)):
+                wide[first + k, at + r] = coef[k, r]
+
+
+@splice
+def _flush(sums, l0, l1, k, partial):
+    """Move a run's sums (2, columns) over to the lines' in float64."""
+    for j in range(2):
+        for at in range(0, sums.shape[1], l1 - l0):
+            for r in range(min(l1 - l0, sums.shape[1] - at)):
+                partial[k, j, l0 + r] += sums[j, at + r]
+                sums[j, at + r] = 0
 
 
 @inline
-def _add_row(x, h, s, q):
-    for j in range(x.size):
-        d = widen(x[j]) - h[j]
-        s[j] += d
-        q[j] += d * d
-
-
-@inline
-def _sum_rows(x, i0, i1, c0, columns, shape, h, s, q):
-    # one row after the other, as they lie: several at a time would be as many streams of memory
-    apart()
-    for i in range(i0, i1):
-        n = _width(i, c0, columns, shape)
-        _add_row(window(x, i * shape[1] + c0, n), h, s, q)
-
-
-@splice
-def _flush(s, q, c0, shape, k, partial):
-    """Move a run's sums over to the channels' in float64."""
-    r0, r1 = _channels(c0, s.size, shape)
-    at = k * 2 * shape[2] + r0
-    _fold(s, shape, window(partial, at, r1 - r0))
-    _fold(q, shape, window(partial, at + shape[2], r1 - r0))
-    for j in range(s.size):
-        s[j] = 0
-        q[j] = 0
+def _first_shift(sweep, x, item, sample, c0, columns, shape, weight, stats):
+    """Take the mean of the first rows as each statistic's shift, 0 if it is not centred."""
+    per, l0, l1 = shape[6], *_lines(sample, c0, columns, shape)
+    for r in range(l0 // per, l1 // per):
+        stats[0, r] = 0.0
+    if not shape[7]:
+        return
+    # a lone short row still holds every channel: narrow samples fold in whole channels
+    rows, n = min(FIRST, shape[1] // shape[2]), columns
+    if rows == 0:
+        rows, n = 1, shape[1]
+    sums = np.zeros(n, weight.dtype)
+    words = (np.int64(rows), n, shape[2], x + (sample * shape[1] + c0) * item)
+    run(sweep, (*words, address(sums, 0)))
+    count = np.float64(rows * n // (l1 - l0) * per)
+    for at in range(0, n, l1 - l0):
+        for r in range(l1 - l0):
+            stats[0, (l0 + r) // per] += sums[at + r] / count
+    for r in range(l0 // per, l1 // per):
+        # as the sweeps see it
+        stats[0, r] = weight.dtype.type(stats[0, r])
 
 
 @splice
-def _statistics_of(c0, columns, shape, eps, partial, stats):
-    r0, r1 = _channels(c0, columns, shape)
-    for r in range(r0, r1):
-        write_statistics(partial, r, np.float64(shape[0] // shape[2]), eps, stats)
-
-
-@splice
-def _clear(c0, columns, k, shape, partial):
-    r0, r1 = _channels(c0, columns, shape)
-    for r in range(r0, r1):
+def _clear(partial, k, l0, l1):
+    for r in range(l0, l1):
         partial[k, 0, r] = 0.0
         partial[k, 1, r] = 0.0
 
 
 @splice
-def _spread_shift(c0, columns, shape, stats, wide):
-    r0, r1 = _channels(c0, columns, shape)
-    _spread(window(stats, r0, r1 - r0), shape, window(wide, c0, columns))
-
-
-@inline
-def _spread_affine(c0, columns, shape, stats, weight, bias, wide):
-    apart()
-    r0, r1 = _channels(c0, columns, shape)
-    coef = affine_of_rows(r0, r1, stats, weight, bias)
-    for k in range(3):
-        _spread(coef[k], shape, window(wide, k * _pitch(shape) + c0, columns))
+def _count(shape):
+    return np.float64(shape[1] // shape[3] * shape[6])
 
 
 @splice
-def _spread_gradient(c0, columns, shape, stats, weight, sums, training, wide):
-    r0, r1 = _channels(c0, columns, shape)
-    count = np.float64(shape[0] // shape[2])
-    coef = gradient_of_rows(r0, r1, stats, weight, sums, count, training)
-    for k in (1, 2):
-        _spread(coef[k], shape, window(wide, (k + 2) * _pitch(shape) + c0, columns))
+def _rows_at(wide, own, sample, c0, shape, fused):
+    """Give the address of the columns' numbers and the distance of its rows, in bytes.
 
-
-@splice
-def _sum_task(x, c0, columns, i0, i1, k, shape, wide, partial):
-    h = window(wide, c0, columns)
-    s, q = np.zeros(columns, wide.dtype), np.zeros(columns, wide.dtype)
-    _clear(c0, columns, k, shape, partial)
-    for i in range(i0, i1, RUN):
-        _sum_rows(x, i, min(i + RUN, i1), c0, columns, shape, h, s, q)
-        _flush(s, q, c0, shape, k, partial)
+    A task that is alone on its columns has its own; else they are made once for all tasks.
+    """
+    if fused:
+        return address(own, 0), own.shape[1] * own.itemsize
+    width = shape[2]
+    return wide + (sample * own.shape[0] * width + c0) * own.itemsize, width * own.itemsize
 
 
 @inline
-def _affine(x, y, h, a, b):
-    for j in range(x.size):
-        y[j] = narrow(y, (widen(x[j]) - h[j]) * a[j] + b[j])
+def _shift_columns(l0, l1, per, stats, wide):
+    coef = np.empty((1, l1 - l0), wide.dtype)
+    for r in range(l0, l1):
+        coef[0, r - l0] = stats[0, r // per]
+    _spread(coef, 0, wide)
 
 
 @inline
-def _affine_relu(x, y, h, a, b):
-    zero = h.dtype.type(0)
-    for j in range(x.size):
-        v = (widen(x[j]) - h[j]) * a[j] + b[j]
-        y[j] = narrow(y, zero if v < zero else v)
+def _affine_columns(l0, l1, per, stats, weight, bias, wide):
+    coef = np.empty((3, l1 - l0), weight.dtype)
+    affine_of_lines(l0, l1, per, stats, weight, bias, coef)
+    _spread(coef, 0, wide)
 
 
 @inline
-def _affine_rows(x, y, i0, i1, c0, columns, shape, h, a, b, act):
-    apart()
-    for i in range(i0, i1):
-        at, n = i * shape[1] + c0, _width(i, c0, columns, shape)
-        if act == NONE:
-            _affine(window(x, at, n), window(y, at, n), h, a, b)
-        else:
-            _affine_relu(window(x, at, n), window(y, at, n), h, a, b)
+def _gradient_columns(l0, l1, per, stats, weight, sums, training, shape, wide):
+    coef = np.empty((3, l1 - l0), weight.dtype)
+    count = _count(shape)
+    gradient_of_lines(l0, l1, per, stats, weight, sums, count, training, shape[7], coef)
+    _spread(coef, 3, wide)
 
 
 @inline
-def _apply_rows(x, other, y, i0, i1, c0, columns, shape, h, a, b, act, slope):
-    apart()
-    if other.size == 0 and act <= RELU:
-        _affine_rows(x, y, i0, i1, c0, columns, shape, h, a, b, act)
-        return
-    z = np.empty(columns, h.dtype)
-    for i in range(i0, i1):
-        at, n = i * shape[1] + c0, _width(i, c0, columns, shape)
-        row = window(z, 0, n)
-        _affine(window(x, at, n), row, h, a, b)
-        if other.size:
-            add(row, window(other, at, n))
-        activate(row, act, slope)
-        store(row, window(y, at, n))
-
-
-@inline
-def _forward_task(
-    t, x, other, y, shape, phase, eps, weight, bias, act, slope, stats, partial, wide
-):  # fmt: skip
-    c0, columns, i0, i1, k = _extent(t, shape, phase)
+def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
+    phase, item, per = i[0], i[1], shape[6]
     fused = phase == SUMS | APPLY
+    sample, c0, columns, first, last = _extent(t, shape, phase)
+    l0, l1 = _lines(sample, c0, columns, shape)
+    start, pitch = sample * shape[1] + c0, shape[2]
+    own = np.empty((3, columns if fused else 1), weight.dtype)
+    h, step = _rows_at(i[13], own, sample, c0, shape, fused)
     if phase & SUMS:
         if fused:
-            _first_shift(x, c0, columns, shape, weight, stats)
-            _spread_shift(c0, columns, shape, stats, wide)
-        _sum_task(x, c0, columns, i0, i1, k, shape, wide, partial)
+            _first_shift(i[9], i[2], item, sample, c0, columns, shape, weight, stats)
+            _shift_columns(l0, l1, per, stats, own)
+        sums = np.zeros((2, columns), weight.dtype)
+        s, q = address(sums, 0), address(sums, columns)
+        for k in range(first, last):
+            _clear(partial, k, l0, l1)
+            i0, i1 = _rows_of(k, k + 1, shape)
+            for r in range(i0, i1, RUN):
+                whole, rest = _parts(r, min(r + RUN, i1), c0, columns, shape)
+                x = i[2] + (start + r * pitch) * item
+                run(i[10], (whole, columns, pitch, x, h, s, q))
+                if rest:
+                    run(i[10], (np.int64(1), rest, pitch, x + whole * pitch * item, h, s, q))
+                _flush(sums, l0, l1, k, partial)
         if fused:
-            _statistics_of(c0, columns, shape, eps, partial, stats)
-            _spread_affine(c0, columns, shape, stats, weight, bias, wide)
+            merge_chunks(partial, l0, l1)
+            for r in range(l0 // per, l1 // per):
+                write_statistics(partial, r, per, _count(shape), eps, shape[7], stats)
     if phase & APPLY:
-        h, p = window(wide, c0, columns), _pitch(shape)
-        a, b = window(wide, p + c0, columns), window(wide, 2 * p + c0, columns)
-        _apply_rows(x, other, y, i0, i1, c0, columns, shape, h, a, b, act, slope)
+        if fused:
+            _affine_columns(l0, l1, per, stats, weight, bias, own)
+        i0, i1 = _rows_of(first, last, shape)
+        whole, rest = _parts(i0, i1, c0, columns, shape)
+        byte = (start + i0 * pitch) * item
+        numbers = (h, h + step, h + 2 * step)
+        run(i[11], (whole, columns, pitch, i[2] + byte, i[3] + byte, i[4] + byte, *numbers))
+        if rest:
+            byte += whole * pitch * item
+            streams = (i[2] + byte, i[3] + byte, i[4] + byte)
+            run(i[11], (np.int64(1), rest, pitch, *streams, *numbers))
 
 
 @TaskKernel
-def columns_forward(t, integers, floats, tag, computed):
+def columns_forward(t, integers, floats, computed):
     """Statistics (phase 1), normalization (phase 2), or both a tile (phase 3).
 
-    Integers and floats as for ``rows_forward``; before the shape the address of ``wide``, flat
-    (3 * (width + 16)) in the compute type: scratch for the coefficients of each column.
+    Integers and floats as for ``rows_forward``; before the shape the address of ``wide``
+    (samples, 3, width) (compute type): scratch for the numbers of each column.
     """
-    added, phase, act, shape = integers[7], integers[8], integers[9], _shape(integers, 11)
-    channels, width = shape[2], shape[1]
-    x = stored(tag, integers[0], ALL)
-    weight, bias = stored(computed, integers[3], channels), stored(computed, integers[4], channels)
-    wide = stored(computed, integers[10], ALL)
-    stats = carray(float64_at(floats, integers[5]), (4, channels))
-    partial = carray(float64_at(floats, integers[6]), (_chunks(shape), 2, channels))
+    i, shape = integers, _shape(integers, 14)
+    samples, width, lines, per = shape[0], shape[2], shape[0] * shape[3], shape[6]
+    stats = carray(pointer_at(floats, i[7]), (4, lines // per))
+    partial = carray(pointer_at(floats, i[8]), (_chunks(shape), 2, lines))
+    weight = carray(pointer_at(computed, i[5]), (i[12],))
+    bias = carray(pointer_at(computed, i[6]), (i[12],))
     if t >= 0:
-        _forward_task(
-            t, x, stored(tag, integers[1], added * ALL),
-            stored(tag, integers[2], ALL), shape, phase, floats[0], weight, bias, act, floats[1],
-            stats, partial, wide,
-        )  # fmt: skip
-    elif t == BEFORE and phase == SUMS:
-        _first_shift(x, 0, width, shape, weight, stats)
-        _spread_shift(0, width, shape, stats, wide)
-    elif t == BEFORE and phase == APPLY:
-        _spread_affine(0, width, shape, stats, weight, bias, wide)
-    elif t == AFTER and phase == SUMS:
-        _statistics_of(0, width, shape, floats[0], partial, stats)
+        _forward_task(t, i, shape, floats[0], weight, bias, stats, partial)
+    elif t == BEFORE and i[0] != SUMS | APPLY:
+        wide = carray(pointer_at(computed, i[13]), (samples, 3, width))
+        for k in range(samples):
+            l0, l1 = _lines(k, 0, width, shape)
+            if i[0] == SUMS:
+                _first_shift(i[9], i[2], i[1], k, 0, width, shape, weight, stats)
+                _shift_columns(l0, l1, per, stats, wide[k])
+            else:
+                _affine_columns(l0, l1, per, stats, weight, bias, wide[k])
+    elif t == AFTER and i[0] == SUMS:
+        merge_chunks(partial, 0, lines)
+        for r in range(lines // per):
+            write_statistics(partial, r, per, _count(shape), floats[0], shape[7], stats)
+
+
+@inline
+def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
+    phase, training, item, per = i[0], i[1], i[2], shape[6]
+    fused = phase == SUMS | APPLY
+    sample, c0, columns, first, last = _extent(t, shape, phase)
+    l0, l1 = _lines(sample, c0, columns, shape)
+    start, pitch = sample * shape[1] + c0, shape[2]
+    own = np.empty((6, columns if fused else 1), weight.dtype)
+    h, step = _rows_at(i[17], own, sample, c0, shape, fused)
+    numbers = (h, h + step, h + 2 * step)
+    if fused:
+        _affine_columns(l0, l1, per, stats, weight, bias, own)
+    if phase & SUMS:
+        totals = np.zeros((2, columns), weight.dtype)
+        s, q = address(totals, 0), address(totals, columns)
+        for k in range(first, last):
+            _clear(partial, k, l0, l1)
+            i0, i1 = _rows_of(k, k + 1, shape)
+            for r in range(i0, i1, RUN):
+                whole, rest = _parts(r, min(r + RUN, i1), c0, columns, shape)
+                byte = (start + r * pitch) * item
+                streams = (i[3] + byte, i[4] + byte, i[5] + byte, i[7] + byte)
+                run(i[13], (whole, columns, pitch, *streams, *numbers, s, q))
+                if rest:
+                    byte += whole * pitch * item
+                    streams = (i[3] + byte, i[4] + byte, i[5] + byte, i[7] + byte)
+                    run(i[13], (np.int64(1), rest, pitch, *streams, *numbers, s, q))
+                _flush(totals, l0, l1, k, partial)
+        if fused:
+            merge_chunks(partial, l0, l1)
+            gradient_sums_of_lines(l0, l1, per, partial, stats, weight, sums)
+            _gradient_columns(l0, l1, per, stats, weight, sums, training, shape, own)
+    if phase & APPLY:
+        more = (h + 3 * step, h + 4 * step, h + 5 * step)
+        # what came out of the first sweep needs no activation's derivative any more
+        g = i[7] if i[8] else i[3]
+        i0, i1 = _rows_of(first, last, shape)
+        whole, rest = _parts(i0, i1, c0, columns, shape)
+        byte = (start + i0 * pitch) * item
+        streams = (g + byte, i[4] + byte, i[5] + byte, i[6] + byte)
+        run(i[14], (whole, columns, pitch, *streams, *numbers, *more))
+        if rest:
+            byte += whole * pitch * item
+            streams = (g + byte, i[4] + byte, i[5] + byte, i[6] + byte)
+            run(i[14], (np.int64(1), rest, pitch, *streams, *numbers, *more))
+
+
+@TaskKernel
+def columns_backward(t, integers, floats, computed):
+    """Sums of the gradient (phase 1), the input's gradient (phase 2), or both a tile (phase 3).
+
+    Integers as for ``rows_backward``; before the shape the address of ``wide`` (samples, 6,
+    width).
+    """
+    i, shape = integers, _shape(integers, 18)
+    samples, width, lines, per = shape[0], shape[2], shape[0] * shape[3], shape[6]
+    stats = carray(pointer_at(floats, i[11]), (4, lines // per))
+    sums = carray(pointer_at(floats, i[12]), (2, lines))
+    partial = carray(pointer_at(floats, i[15]), (_chunks(shape), 2, lines))
+    weight = carray(pointer_at(computed, i[9]), (i[16],))
+    bias = carray(pointer_at(computed, i[10]), (i[16],))
+    if t >= 0:
+        _backward_task(t, i, shape, weight, bias, stats, sums, partial)
+    elif t == BEFORE and i[0] != SUMS | APPLY:
+        wide = carray(pointer_at(computed, i[17]), (samples, 6, width))
+        for k in range(samples):
+            l0, l1 = _lines(k, 0, width, shape)
+            _affine_columns(l0, l1, per, stats, weight, bias, wide[k])
+            if i[0] == APPLY:
+                _gradient_columns(l0, l1, per, stats, weight, sums, i[1], shape, wide[k])
+    elif t == AFTER and i[0] == SUMS:
+        merge_chunks(partial, 0, lines)
+        gradient_sums_of_lines(0, lines, per, partial, stats, weight, sums)
 
 
 def tasks(shape: tuple[int, ...], phase: int, chunks: int) -> int:
     """Count the tasks of a phase."""
-    tiles = -(-shape[1] // shape[4])
+    tiles = shape[0] * -(-shape[2] // shape[4])
     return tiles if phase == SUMS | APPLY else tiles * chunks

@@ -5,24 +5,27 @@ layout that torch would give the output.
 """
 
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 import torch
 
 from equipoise.ops import jit
-from equipoise.ops.normalize import columns, columns_backward, rows, rows_backward
+from equipoise.ops.normalize import columns, formulas, rows
+from equipoise.ops.normalize.activations import NAMES
 from equipoise.ops.normalize.layout import dense
 from equipoise.ops.normalize.reference import moments_in_float64, update_by_torch
 from equipoise.ops.normalize.running import update_running
 from equipoise.ops.normalize.statistics import APPLY, SUMS
 from equipoise.ops.numbers import COMPUTE
+from equipoise.ops.sweep import compiled
 
 # numbers that one task sums, enough to pay for its start and few enough to stay in cache
 CHUNK = 65536
-# runs up to this length are walked as columns: a row of columns is long where a run is short
-SHORT = 64
-# numbers in a folded row or in a tile of short runs, so that coefficients stay in the L1 cache
+# numbers in a folded row, so that coefficients stay in the L1 cache
 WIDTH = 1024
+# bytes of a tensor from which outputs are written past the caches: they would not stay there
+STREAM = 4 << 20
 
 
 class Plan(NamedTuple):
@@ -32,53 +35,61 @@ class Plan(NamedTuple):
     shape: tuple[int, ...]
     chunks: int
     groups: int
-    whole: bool
-    channels: int
+    statistics: int
+    lines: int
+    # a multiple of this many numbers lies between any two rows
+    pitch: int
 
 
-def _rows_plan(n: int, channels: int, length: int) -> Plan:
-    pieces = n * -(-length // CHUNK)
+def _rows_plan(n: int, channels: int, length: int, groups: int, centred: int) -> Plan:
+    lines, runs, per = channels, n, 1
+    if groups:
+        lines, runs, per = n * channels, 1, channels // groups
+    pieces = runs * -(-length // CHUNK)
     chunk = max(1, CHUNK // length)
-    group = max(1, min(WIDTH * 4 // length, channels // 8))
-    shape = (channels, n, length, length, channels * length, CHUNK, chunk, group)
-    return Plan("rows", shape, -(-pieces // chunk), -(-channels // group), True, channels)
+    # a few statistics at a time, but enough groups for many threads
+    few = max(1, min(WIDTH * 4 // (length * per), lines // per // 8))
+    group = few * per
+    shape = (
+        lines, runs, length, length, lines * length, CHUNK, chunk, group, per, centred,
+    )  # fmt: skip
+    return Plan("rows", shape, -(-pieces // chunk), -(-lines // group), lines // per, lines, length)
 
 
-def _tiles_plan(n: int, channels: int, inner: int) -> Plan:
-    """Tiles of whole channels, each with all its rows, both phases in cache."""
-    width = channels * inner
-    wanted = max(WIDTH // inner, 1)
-    tile = min(width, wanted * inner)
-    shape = (n * width, width, channels, inner, tile, n)
-    return Plan("columns", shape, 1, -(-width // tile), True, channels)
-
-
-def _folded_plan(m: int, channels: int) -> Plan:
+def _columns_plan(n: int, channels: int, length: int, groups: int, centred: int) -> Plan:
+    samples, m, per = (n, length, channels // groups) if groups else (1, n * length, 1)
     width = channels * max(1, WIDTH // channels)
     count = -(-m * channels // width)
-    chunk = columns.RUN if count > 8 * columns.RUN else max(16, -(-count // 8))
-    shape = (m * channels, width, channels, 1, width, chunk)
-    return Plan("columns", shape, -(-count // chunk), 1, False, channels)
+    # some tasks for each of many threads, none without work enough
+    chunk = max(16, -(-count // 8))
+    if chunk > columns.RUN:
+        chunk = -(-count // (32 * columns.RUN)) * columns.RUN
+    shape = (samples, m * channels, width, channels, width, chunk, per, centred)
+    lines = samples * channels
+    pitch = width if samples == 1 else channels * length
+    return Plan("columns", shape, -(-count // chunk), samples, lines // per, lines, pitch)
 
 
 @lru_cache(maxsize=4096)
-def plan(size: tuple[int, ...], contiguous: bool) -> Plan:
-    """Choose family and shape for a tensor of this size; the result depends on nothing else."""
+def plan(size: tuple[int, ...], contiguous: bool, groups: int = 0, centred: int = 1) -> Plan:
+    """Choose family and shape for a tensor of this size; the result depends on nothing else.
+
+    ``groups`` 0 shares statistics over the batch, else each sample's channels fall into groups.
+    """
     n, channels = size[0], size[1]
     length = 1
     for extent in size[2:]:
         length *= extent
-    if contiguous and length > SHORT:
-        return _rows_plan(n, channels, length)
     if contiguous and length > 1:
-        return _tiles_plan(n, channels, length)
-    return _folded_plan(n * length, channels)
+        return _rows_plan(n, channels, length, groups, centred)
+    return _columns_plan(n, channels, length, groups, centred)
 
 
 def _phases(p: Plan) -> tuple[int, ...]:
     """Both phases at once where groups keep every thread busy, else one after the other."""
     n = jit.threads()
-    if p.whole and (n == 1 or p.chunks == 1 or p.groups % n == 0 or p.groups >= 4 * n):
+    whole = p.family == "rows" or p.groups > 1 or p.chunks == 1
+    if whole and (n == 1 or p.chunks == 1 or p.groups % n == 0 or p.groups >= 4 * n):
         return (SUMS | APPLY,)
     return (SUMS, APPLY)
 
@@ -109,56 +120,112 @@ def _address(tensor: torch.Tensor | None) -> int:
 
 KERNELS = {
     ("rows", "forward"): rows.rows_forward,
-    ("rows", "backward"): rows_backward.rows_backward,
+    ("rows", "backward"): rows.rows_backward,
     ("columns", "forward"): columns.columns_forward,
-    ("columns", "backward"): columns_backward.columns_backward,
+    ("columns", "backward"): columns.columns_backward,
 }
 
 
-def _run(direction, p, phases, x, tensors, options, floats):
-    """Call a kernel of the plan's family for each phase, with scratch of its own."""
+def _streams(p: Plan, x: torch.Tensor, *outputs: torch.Tensor | None) -> bool:
+    """Tell whether outputs are written past the caches: large ones, their rows aligned."""
+    size = x.element_size()
+    return x.numel() * size >= STREAM and all(
+        (p.pitch * size) % 64 == 0 and (t is None or t.data_ptr() % 64 == 0) for t in outputs
+    )
+
+
+def _slope(activation: str | None, slope: float) -> float:
+    # the slope is part of the machine code, where it plays a part
+    return float(slope) if activation == "leaky_relu" else 0.0
+
+
+@lru_cache(maxsize=1024)
+def _forward_sweeps(axis, dtype, streaming, activation, slope, added):
+    sweeps = formulas.first(axis), formulas.moments(axis)
+    output = formulas.output(axis, activation, _slope(activation, slope), added)
+    return (
+        *(compiled.address(s, dtype) for s in sweeps),
+        compiled.address(output, dtype, streaming),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _backward_sweeps(axis, dtype, streaming, activation, slope, at, kept, reused, training):
+    slope = _slope(activation, slope)
+    sums = formulas.gradient_sums(axis, activation, slope, at, kept)
+    at = formulas.NOWHERE if reused else at
+    gradient = formulas.input_gradient(axis, activation, slope, at, training)
+    return tuple(compiled.address(s, dtype, streaming) for s in (sums, gradient))
+
+
+def compile_sweeps(dtype: torch.dtype) -> None:
+    """Compile the sweeps that layers over tensors of a dtype use most; the rest take 30 ms."""
+    for axis, streaming, name, added in product((0, 1), (False, True), NAMES, (False, True)):
+        if name not in (None, "relu") and (added or streaming):
+            continue
+        _forward_sweeps(axis, dtype, streaming, name, 0.01, added)
+        at = formulas.NOWHERE
+        if name is not None:
+            at = formulas.INPUT if not added else formulas.SUM
+            at = formulas.OUTPUT if added and name == "relu" else at
+        kept = added and name is not None
+        reused = kept and (name == "relu" or COMPUTE[dtype] == dtype)
+        for training in (True, False):
+            _backward_sweeps(axis, dtype, streaming, name, 0.01, at, kept, reused, training)
+
+
+def _run(direction, p, phases, x, integers, floats):
+    """Call a kernel of the plan's family for each phase."""
     family = rows if p.family == "rows" else columns
     kernel = KERNELS[p.family, direction]
-    scratch = torch.empty(p.chunks * 2 * p.channels, dtype=torch.float64, device="cpu")
-    addresses = [_address(t) for t in tensors] + [scratch.data_ptr()]
     wide = None
     if p.family == "columns":
-        size = (3 if direction == "forward" else 5) * (p.shape[1] + 16)
+        size = p.shape[0] * (3 if direction == "forward" else 6) * p.shape[2]
         wide = torch.empty(size, dtype=COMPUTE[x.dtype], device="cpu")
+        integers = (*integers, wide.data_ptr())
     work = x.numel() * x.element_size() * 3
     for phase in phases:
-        before, after = options
-        extra = () if wide is None else (wide.data_ptr(),)
-        integers = (*addresses, *before, phase, *after, *extra, *p.shape)
-        kernel(work, x.dtype, family.tasks(p.shape, phase, p.chunks), integers, floats)
+        count = family.tasks(p.shape, phase, p.chunks)
+        kernel(work, COMPUTE[x.dtype], count, (phase, *integers, *p.shape), floats)
 
 
-def forward(x, weight, bias, other, stats, act, slope, eps):
+def _scratch(p: Plan) -> torch.Tensor:
+    return torch.empty(p.chunks * 2 * p.lines, dtype=torch.float64, device="cpu")
+
+
+def forward(x, weight, bias, other, stats, activation, slope, eps, groups=0, centred=1):
     """Normalize ``x``; with ``stats`` None by its own statistics.
 
-    Returns the output in the layout of ``x`` and stats (4, C) float64: mean, biased variance,
-    1 / sqrt(variance + eps), scratch.
+    Returns the output in the layout of ``x`` and stats (4, statistics) float64: mean, biased
+    variance, 1 / sqrt(variance + eps), scratch.
     """
     x = dense(x)
     other = None if other is None else dense(other.to(x.dtype), like=x)
     y = torch.empty_like(x)
     dtype, channels = COMPUTE[x.dtype], x.shape[1]
-    p = plan(tuple(x.shape), x.is_contiguous())
+    p = plan(tuple(x.shape), x.is_contiguous(), groups, centred)
     own = stats is None
     if own:
-        stats = torch.empty((4, channels), dtype=torch.float64, device="cpu")
+        stats = torch.empty((4, p.statistics), dtype=torch.float64, device="cpu")
     weight = _parameter(weight, 1.0, channels, dtype)
     bias = _parameter(bias, 0.0, channels, dtype)
-    tensors = (x, other, y, weight, bias, stats)
-    options = ((other is not None,), (act,))
-    _run("forward", p, _phases(p) if own else (APPLY,), x, tensors, options, (eps, slope))
+    scratch = _scratch(p)
+    sweeps = _forward_sweeps(
+        int(p.family == "rows"), x.dtype, _streams(p, x, y), activation, slope, other is not None
+    )
+    tensors = (x, x if other is None else other, y, weight, bias, stats, scratch)
+    integers = (x.element_size(), *map(_address, tensors), *sweeps, channels)
+    _run("forward", p, _phases(p) if own else (APPLY,), x, integers, (eps,))
     if own and stats.numpy()[3].any():
         moments_in_float64(x, eps, stats)
-        _run("forward", p, (APPLY,), x, tensors, options, (eps, slope))
+        _run("forward", p, (APPLY,), x, integers, (eps,))
     return y, stats
 
 
-def backward(g, x, other, stats, weight, bias, act, slope, from_output, training, want_other):
+def backward(
+    g, x, other, stats, weight, bias, activation, slope, from_output, training, want_other,
+    groups=0, centred=1,
+):  # fmt: skip
     """Give the gradients of input, ``other``, weight and bias (the last two float64).
 
     ``other`` is what was added, or the layer's output where ``from_output``.
@@ -168,17 +235,33 @@ def backward(g, x, other, stats, weight, bias, act, slope, from_output, training
     other = None if other is None else dense(other.to(x.dtype), like=x)
     dtype, channels = COMPUTE[x.dtype], x.shape[1]
     dx = torch.empty_like(x)
-    dother = torch.empty_like(x) if want_other and act else None
-    sums = torch.empty((2, channels), dtype=torch.float64, device="cpu")
-    p = plan(tuple(x.shape), x.is_contiguous())
+    kept = want_other and activation is not None
+    gated = torch.empty_like(x) if kept else None
+    p = plan(tuple(x.shape), x.is_contiguous(), groups, centred)
+    sums = torch.empty((2, p.lines), dtype=torch.float64, device="cpu")
     weight = _parameter(weight, 1.0, channels, dtype)
     bias = _parameter(bias, 0.0, channels, dtype)
-    tensors = (g, x, other, dx, dother, weight, bias, stats, sums)
-    options = ((other is not None, from_output, dother is not None), (training, act))
-    _run("backward", p, _phases(p), x, tensors, options, (slope,))
-    if want_other and dother is None:
-        dother = g
-    return dx, dother, sums[1], sums[0]
+    at = formulas.NOWHERE
+    if activation is not None:
+        at = formulas.INPUT if other is None else formulas.OUTPUT if from_output else formulas.SUM
+    # a rounded product would reach dx twice
+    reused = kept and (activation == "relu" or dtype == x.dtype)
+    sweeps = _backward_sweeps(
+        int(p.family == "rows"), x.dtype, _streams(p, x, dx, gated), activation, slope, at, kept,
+        reused, bool(training),
+    )  # fmt: skip
+    scratch = _scratch(p)
+    streams = (g, x, x if other is None else other, dx, dx if gated is None else gated)
+    integers = (
+        int(training), x.element_size(), *map(_address, streams), int(reused),
+        *map(_address, (weight, bias, stats, sums)), *sweeps, _address(scratch), channels,
+    )  # fmt: skip
+    _run("backward", p, _phases(p), x, integers, ())
+    if want_other and gated is None:
+        gated = g
+    if groups:
+        sums = sums.view(2, -1, channels).sum(1)
+    return dx, gated, sums[1], sums[0]
 
 
 def running(running_mean, running_var, stats, momentum: float, count: int) -> None:

@@ -34,20 +34,22 @@ _library.define(
 def _forward(x, weight, bias, add, activation, negative_slope, eps):
     from equipoise.ops.normalize import cpu
 
-    return cpu.forward(x, weight, bias, add, None, activation, negative_slope, eps)
+    name = ACTIVATIONS[activation]
+    return cpu.forward(x, weight, bias, add, None, name, negative_slope, eps)
 
 
 def _apply(x, weight, bias, add, stats, activation, negative_slope):
     from equipoise.ops.normalize import cpu
 
-    return cpu.forward(x, weight, bias, add, stats, activation, negative_slope, 0.0)[0]
+    name = ACTIVATIONS[activation]
+    return cpu.forward(x, weight, bias, add, stats, name, negative_slope, 0.0)[0]
 
 
 def _backward(g, x, other, stats, weight, bias, act, slope, from_output, training, want_add):
     from equipoise.ops.normalize import cpu
 
     dx, dadd, dweight, dbias = cpu.backward(
-        g, x, other, stats, weight, bias, act, slope, from_output, training, want_add
+        g, x, other, stats, weight, bias, ACTIVATIONS[act], slope, from_output, training, want_add
     )
     if dadd is None:
         dadd = dx.new_empty(0)

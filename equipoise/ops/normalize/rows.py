@@ -1,11 +1,12 @@
-"""The row family on the CPU: what is reduced lies in runs (BatchNorm on contiguous images).
+"""The row family on the CPU: what is reduced lies in runs of memory (contiguous images).
 
-A row is ``runs`` runs of ``length`` numbers; run k of row r begins at
-``r * row_stride + k * run_stride``.  Runs are cut into pieces of at most ``piece`` numbers,
-``chunk`` pieces are summed together, and chunks merge in order.  ``group`` neighbouring rows are
-walked together, run by run, so that short runs still read memory in long stretches.  The tuple
-``shape`` says all that: (rows, runs, length, row_stride, run_stride, piece, chunk, group); it
-depends on the tensor's shape alone, so the bits are the same at any thread count.
+A line is ``runs`` runs of ``length`` numbers; run k of line r begins at
+``r * pitch + k * run_stride``.  Runs are cut into pieces of at most ``piece`` numbers, ``chunk``
+pieces are summed together, and chunks merge in order.  ``group`` neighbouring lines, whole
+statistics, are walked together, run by run, so that short runs still read memory in long
+stretches.  The tuple ``shape`` says all that: (lines, runs, length, pitch, run_stride, piece,
+chunk, group, per, centred); it depends on the norm and the tensor's shape alone, so the bits are
+the same at any thread count.
 
 A task is one group with both phases while it is in cache, or one chunk of a group and one phase
 where groups are fewer than threads.  Sweeps over memory while a group stays in cache: 1 read
@@ -15,125 +16,60 @@ and 1 write forward, 2 and 1 backward.
 import numpy as np
 from numba import carray
 
-from equipoise.ops.jit import fast, inline, splice, window
-from equipoise.ops.normalize.activations import NONE, RELU, activate
-from equipoise.ops.normalize.blocks import add, store
+from equipoise.ops.jit import inline, splice
 from equipoise.ops.normalize.statistics import (
     APPLY,
     SUMS,
-    affine_of_rows,
+    affine_of_lines,
+    gradient_of_lines,
+    gradient_sums_of_lines,
+    merge_chunks,
     write_statistics,
 )
-from equipoise.ops.numbers import narrow, widen
-from equipoise.ops.tasks import AFTER, ALL, TaskKernel, float64_at, stored
+from equipoise.ops.sweep.call import address, run
+from equipoise.ops.sweep.tasks import AFTER, TaskKernel, pointer_at
 
-# the run that is summed in the compute type before float64 takes over
-BLOCK = 1024
 # how many numbers give the first shift
 FIRST = 256
-
-
-@inline
-def _minus(a, b):
-    # apart from the sums: there the compiler may reassociate, here it must not
-    return a - b
-
-
-@fast
-def _sum(x, zero):
-    s = zero
-    for i in range(x.size):
-        s += widen(x[i])
-    return s
-
-
-@fast
-def _shifted_sums(x, shift):
-    s = shift * 0
-    q = shift * 0
-    for i in range(x.size):
-        d = _minus(widen(x[i]), shift)
-        s += d
-        q += d * d
-    return s, q
 
 
 @splice
 def _shape(integers, k):
     i = integers
-    return i[k], i[k + 1], i[k + 2], i[k + 3], i[k + 4], i[k + 5], i[k + 6], i[k + 7]
+    return (
+        i[k],
+        i[k + 1],
+        i[k + 2],
+        i[k + 3],
+        i[k + 4],
+        i[k + 5],
+        i[k + 6],
+        i[k + 7],
+        i[k + 8],
+        i[k + 9],
+    )
 
 
 @splice
 def _counts(shape):
-    """Give the pieces and the chunks of a row."""
-    _, runs, length, _, _, piece, chunk, _ = shape
+    """Give the pieces and the chunks of a line."""
+    _, runs, length, _, _, piece, chunk, _, _, _ = shape
     pieces = runs * ((length + piece - 1) // piece)
     return pieces, (pieces + chunk - 1) // chunk
 
 
 @splice
 def _piece(v, r, shape):
-    """Give the first index and the size of piece ``v`` of row ``r``."""
-    _, _, length, row_stride, run_stride, piece, _, _ = shape
+    """Give the first index and the size of piece ``v`` of line ``r``."""
+    _, _, length, pitch, run_stride, piece, _, _, _, _ = shape
     of_run = (length + piece - 1) // piece
     at = v % of_run * piece
-    return r * row_stride + v // of_run * run_stride + at, min(piece, length - at)
-
-
-@splice
-def _first_shift(x, r, shape, weight):
-    """Take the mean of the row's first numbers as its shift, rounded to the compute type."""
-    cast = weight.dtype.type
-    size = min(shape[2], FIRST)
-    return cast(_sum(window(x, r * shape[3], size), cast(0)) / cast(size))
-
-
-@splice
-def _sums(x, at, size, shift):
-    total, squares = 0.0, 0.0
-    for i in range(at, at + size, BLOCK):
-        s, q = _shifted_sums(window(x, i, min(BLOCK, at + size - i)), shift)
-        total += s
-        squares += q
-    return total, squares
-
-
-@inline
-def _affine(x, y, shift, scale, offset):
-    for i in range(x.size):
-        y[i] = narrow(y, (widen(x[i]) - shift) * scale + offset)
-
-
-@inline
-def _affine_relu(x, y, shift, scale, offset):
-    zero = shift * 0
-    for i in range(x.size):
-        v = (widen(x[i]) - shift) * scale + offset
-        y[i] = narrow(y, zero if v < zero else v)
-
-
-@splice
-def _apply(x, other, y, at, size, shift, scale, offset, act, slope, z):
-    if act <= RELU and other.size == 0:
-        if act == NONE:
-            _affine(window(x, at, size), window(y, at, size), shift, scale, offset)
-        else:
-            _affine_relu(window(x, at, size), window(y, at, size), shift, scale, offset)
-        return
-    for i in range(at, at + size, BLOCK):
-        m = min(BLOCK, at + size - i)
-        block = window(z, 0, m)
-        _affine(window(x, i, m), block, shift, scale, offset)
-        if other.size:
-            add(block, window(other, i, m))
-        activate(block, act, slope)
-        store(block, window(y, i, m))
+    return r * pitch + v // of_run * run_stride + at, min(piece, length - at)
 
 
 @splice
 def _extent(t, shape, phase):
-    """Give the range of rows and the range of chunks of task ``t``."""
+    """Give the range of lines and the range of chunks of task ``t``."""
     chunks, group = _counts(shape)[1], shape[7]
     g, first, last = t, 0, chunks
     if phase != SUMS | APPLY:
@@ -142,63 +78,155 @@ def _extent(t, shape, phase):
 
 
 @splice
-def _sum_chunk(x, r0, r1, k, shape, weight, partial, stats):
-    for r in range(r0, r1):
-        partial[k, 0, r] = 0.0
-        partial[k, 1, r] = 0.0
-    for v in range(k * shape[6], min(_counts(shape)[0], (k + 1) * shape[6])):
-        for r in range(r0, r1):
-            at, size = _piece(v, r, shape)
-            s, q = _sums(x, at, size, weight.dtype.type(stats[0, r]))
-            partial[k, 0, r] += s
-            partial[k, 1, r] += q
+def _pieces_of(first, last, shape):
+    return first * shape[6], min(_counts(shape)[0], last * shape[6])
 
 
 @inline
-def _forward_task(
-    t, x, other, y, shape, phase, eps, weight, bias, act, slope, stats, partial
-):  # fmt: skip
+def _first_shift(sweep, x, item, r0, r1, shape, stats):
+    """Take the mean of each statistic's first numbers as its shift, 0 if it is not centred."""
+    per, size = shape[8], min(shape[2], FIRST) * shape[9]
+    total = np.zeros((r1 - r0) // per)
+    words = (np.int64(total.size), size, shape[3] * per, x + r0 * shape[3] * item)
+    run(sweep, (*words, address(total, 0)))
+    for k in range(total.size):
+        stats[0, r0 // per + k] = total[k] / max(size, 1)
+
+
+@splice
+def _clear(partial, k, r0, r1):
+    for r in range(r0, r1):
+        partial[k, 0, r] = 0.0
+        partial[k, 1, r] = 0.0
+
+
+@splice
+def _sums_at(partial, k, r0):
+    """Give the addresses of a chunk's two sums from line ``r0`` on."""
+    at = k * 2 * partial.shape[2] + r0
+    return address(partial, at), address(partial, at + partial.shape[2])
+
+
+@splice
+def _line_numbers(coef, k):
+    return address(coef, k * coef.shape[1])
+
+
+@inline
+def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
+    phase, item, x = i[0], i[1], i[2]
     r0, r1, first, last = _extent(t, shape, phase)
+    n, pitch, per = r1 - r0, shape[3], shape[8]
+    coef = np.empty((3, n), weight.dtype)
     if phase & SUMS:
+        _first_shift(i[9], x, item, r0, r1, shape, stats)
         for r in range(r0, r1):
-            stats[0, r] = _first_shift(x, r, shape, weight)
+            coef[0, r - r0] = stats[0, r // per]
+            # the shift as the sweep sees it
+            stats[0, r // per] = coef[0, r - r0]
         for k in range(first, last):
-            _sum_chunk(x, r0, r1, k, shape, weight, partial, stats)
+            _clear(partial, k, r0, r1)
+            s, q = _sums_at(partial, k, r0)
+            begin, end = _pieces_of(k, k + 1, shape)
+            for v in range(begin, end):
+                at, size = _piece(v, r0, shape)
+                run(i[10], (n, size, pitch, x + at * item, _line_numbers(coef, 0), s, q))
         if phase & APPLY:
-            for r in range(r0, r1):
-                write_statistics(partial, r, np.float64(shape[1] * shape[2]), eps, stats)
+            count = np.float64(shape[1] * shape[2] * per)
+            merge_chunks(partial, r0, r1)
+            for r in range(r0 // per, r1 // per):
+                write_statistics(partial, r, per, count, eps, shape[9], stats)
     if phase & APPLY:
-        z = np.empty(BLOCK, weight.dtype)
-        coef = affine_of_rows(r0, r1, stats, weight, bias)
-        for v in range(first * shape[6], min(_counts(shape)[0], last * shape[6])):
-            for r in range(r0, r1):
-                at, size = _piece(v, r, shape)
-                shift, scale, offset = coef[0, r - r0], coef[1, r - r0], coef[2, r - r0]
-                _apply(x, other, y, at, size, shift, scale, offset, act, slope, z)
+        affine_of_lines(r0, r1, per, stats, weight, bias, coef)
+        h, a, b = _line_numbers(coef, 0), _line_numbers(coef, 1), _line_numbers(coef, 2)
+        begin, end = _pieces_of(first, last, shape)
+        for v in range(begin, end):
+            at, size = _piece(v, r0, shape)
+            byte = at * item
+            run(i[11], (n, size, pitch, x + byte, i[3] + byte, i[4] + byte, h, a, b))
 
 
 @TaskKernel
-def rows_forward(t, integers, floats, tag, computed):
+def rows_forward(t, integers, floats, computed):
     """Statistics (phase 1), normalization (phase 2), or both a group (phase 3).
 
-    Integers: addresses of x, other, y (stored type), weight, bias (compute type), stats
-    (4, rows), partial (chunks, 2, rows) (float64); whether ``other`` is added before the
-    activation; phase, activation, shape.  Floats: eps, negative_slope.
+    Integers: phase, bytes of a stored number, addresses of x, other, y (stored type), weight,
+    bias (compute type), stats (4, statistics), partial (chunks, 2, lines) (float64), addresses
+    of the sweeps first, moments and output, channels, shape.  Floats: eps.
     """
-    added, phase, act, shape = integers[7], integers[8], integers[9], _shape(integers, 10)
-    rows = shape[0]
-    stats = carray(float64_at(floats, integers[5]), (4, rows))
-    partial = carray(float64_at(floats, integers[6]), (_counts(shape)[1], 2, rows))
+    i, shape = integers, _shape(integers, 13)
+    lines, per = shape[0], shape[8]
+    stats = carray(pointer_at(floats, i[7]), (4, lines // per))
+    partial = carray(pointer_at(floats, i[8]), (_counts(shape)[1], 2, lines))
     if t >= 0:
-        _forward_task(
-            t, stored(tag, integers[0], ALL), stored(tag, integers[1], added * ALL),
-            stored(tag, integers[2], ALL), shape, phase, floats[0],
-            stored(computed, integers[3], rows), stored(computed, integers[4], rows), act,
-            floats[1], stats, partial,
-        )  # fmt: skip
-    elif t == AFTER and phase == SUMS:
-        for r in range(rows):
-            write_statistics(partial, r, np.float64(shape[1] * shape[2]), floats[0], stats)
+        weight = carray(pointer_at(computed, i[5]), (i[12],))
+        bias = carray(pointer_at(computed, i[6]), (i[12],))
+        _forward_task(t, i, shape, floats[0], weight, bias, stats, partial)
+    elif t == AFTER and i[0] == SUMS:
+        merge_chunks(partial, 0, lines)
+        for r in range(lines // per):
+            count = np.float64(shape[1] * shape[2] * per)
+            write_statistics(partial, r, per, count, floats[0], shape[9], stats)
+
+
+@inline
+def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
+    phase, training, item = i[0], i[1], i[2]
+    g, x, other, dx, gated = i[3], i[4], i[5], i[6], i[7]
+    r0, r1, first, last = _extent(t, shape, phase)
+    n, pitch, per = r1 - r0, shape[3], shape[8]
+    coef = np.empty((6, n), weight.dtype)
+    affine_of_lines(r0, r1, per, stats, weight, bias, coef)
+    h, scale, offset = _line_numbers(coef, 0), _line_numbers(coef, 1), _line_numbers(coef, 2)
+    if phase & SUMS:
+        for k in range(first, last):
+            _clear(partial, k, r0, r1)
+            s, q = _sums_at(partial, k, r0)
+            begin, end = _pieces_of(k, k + 1, shape)
+            for v in range(begin, end):
+                at, size = _piece(v, r0, shape)
+                byte = at * item
+                streams = (g + byte, x + byte, other + byte, gated + byte)
+                run(i[13], (n, size, pitch, *streams, h, scale, offset, s, q))
+        if phase & APPLY:
+            merge_chunks(partial, r0, r1)
+            gradient_sums_of_lines(r0, r1, per, partial, stats, weight, sums)
+    if phase & APPLY:
+        count = np.float64(shape[1] * shape[2] * per)
+        gradient_of_lines(r0, r1, per, stats, weight, sums, count, training, shape[9], coef[3:])
+        a, b, c = _line_numbers(coef, 3), _line_numbers(coef, 4), _line_numbers(coef, 5)
+        # what came out of the first sweep needs no activation's derivative any more
+        g = gated if i[8] else g
+        begin, end = _pieces_of(first, last, shape)
+        for v in range(begin, end):
+            at, size = _piece(v, r0, shape)
+            byte = at * item
+            streams = (g + byte, x + byte, other + byte, dx + byte)
+            run(i[14], (n, size, pitch, *streams, h, scale, offset, a, b, c))
+
+
+@TaskKernel
+def rows_backward(t, integers, floats, computed):
+    """Sums of the gradient (phase 1), the input's gradient (phase 2), or both a group (phase 3).
+
+    Integers: phase, whether the statistics were the batch's own, bytes of a stored number,
+    addresses of the upstream gradient, x, other (what was added, or the output), dx, gated (the
+    gradient before the activation) (stored type), whether phase 2 starts from gated, addresses
+    of weight, bias (compute type), stats (4, statistics), sums (2, lines: of g and g * xhat),
+    the sweeps gradient_sums and input_gradient, partial (chunks, 2, lines), channels, shape.
+    """
+    i, shape = integers, _shape(integers, 17)
+    lines, per = shape[0], shape[8]
+    stats = carray(pointer_at(floats, i[11]), (4, lines // per))
+    sums = carray(pointer_at(floats, i[12]), (2, lines))
+    partial = carray(pointer_at(floats, i[15]), (_counts(shape)[1], 2, lines))
+    weight = carray(pointer_at(computed, i[9]), (i[16],))
+    bias = carray(pointer_at(computed, i[10]), (i[16],))
+    if t >= 0:
+        _backward_task(t, i, shape, weight, bias, stats, sums, partial)
+    elif t == AFTER and i[0] == SUMS:
+        merge_chunks(partial, 0, lines)
+        gradient_sums_of_lines(0, lines, per, partial, stats, weight, sums)
 
 
 def tasks(shape: tuple[int, ...], phase: int, chunks: int) -> int:

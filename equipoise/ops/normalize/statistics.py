@@ -1,9 +1,9 @@
 """What both kernel families do between their sweeps: from sums to coefficients, in float64.
 
-``stats`` (4, rows) float64 holds mean, biased variance, 1 / sqrt(variance + eps) and a flag that
-digits were lost.  The mean
-reaches the sweeps as a shift in the compute type and a rest that goes into the offset, so that
-no digit of it is lost: x - shift is exact where x is near the mean.
+A statistic covers ``per`` neighbouring lines (1 for BatchNorm and InstanceNorm, a group's
+channels for GroupNorm); line l takes the weight of channel l % channels.  ``stats``
+(4, statistics) float64 holds mean, biased variance, 1 / sqrt(variance + eps) and a flag that
+digits were lost.
 """
 
 import math
@@ -17,25 +17,32 @@ SUMS, APPLY = 1, 2
 
 
 @inline
-def merged(partial, r):
-    """Add up row ``r`` of the chunks' (chunks, 2, rows) sums, in their order."""
-    first, second = 0.0, 0.0
-    for k in range(partial.shape[0]):
-        first += partial[k, 0, r]
-        second += partial[k, 1, r]
-    return first, second
+def merge_chunks(partial, l0, l1):
+    """Add up the chunks' (chunks, 2, lines) sums of lines l0 to l1 in their order, in the first."""
+    for k in range(1, partial.shape[0]):
+        for j in range(2):
+            for line in range(l0, l1):
+                partial[0, j, line] += partial[k, j, line]
 
 
 @inline
-def write_statistics(partial, r, count, eps, stats):
-    """Write row ``r``'s statistics from its chunks' sums about the shift in ``stats[0, r]``.
+def write_statistics(partial, r, per, count, eps, centred, stats):
+    """Write statistic ``r`` from the merged sums about the shift in ``stats[0, r]``.
+
+    Where the mean is not taken away (``centred`` 0), it is 0 and the variance is the mean square.
 
     ``stats[3, r]`` tells that digits were lost (far shift) or sums overflowed: the caller then
     takes the statistics anew, in float64.
     """
-    total, squares = merged(partial, r)
-    lost = not np.isfinite(squares) or is_far(count, total, squares)
-    mean, m2 = from_shifted(count, stats[0, r], total, squares)
+    total, squares = 0.0, 0.0
+    for line in range(r * per, (r + 1) * per):
+        total += partial[0, 0, line]
+        squares += partial[0, 1, line]
+    lost = not np.isfinite(squares)
+    mean, m2 = 0.0, squares
+    if centred:
+        lost = lost or is_far(count, total, squares)
+        mean, m2 = from_shifted(count, stats[0, r], total, squares)
     stats[0, r] = mean
     stats[1, r] = m2 / count
     stats[2, r] = 1.0 / math.sqrt(m2 / count + eps)
@@ -43,39 +50,51 @@ def write_statistics(partial, r, count, eps, stats):
 
 
 @inline
-def affine_of_rows(r0, r1, stats, weight, bias):
-    """Give (3, rows) shift, scale and offset: the layer is (x - shift) * scale + offset."""
-    coef = np.empty((3, r1 - r0), weight.dtype)
-    for r in range(r0, r1):
-        shift = weight.dtype.type(stats[0, r])
-        scale = weight[r] * stats[2, r]
-        coef[0, r - r0] = shift
-        coef[1, r - r0] = scale
-        coef[2, r - r0] = bias[r] - (stats[0, r] - shift) * scale
-    return coef
+def affine_of_lines(l0, l1, per, stats, weight, bias, coef):
+    """Write (3, lines) shift, scale and offset: the layer is (x - shift) * scale + offset."""
+    c = l0 % weight.size
+    for first in range(l0, l1, per):
+        r = first // per
+        shift, invstd = weight.dtype.type(stats[0, r]), stats[2, r]
+        rest = stats[0, r] - shift
+        for k in range(first - l0, first - l0 + per):
+            scale = weight[c] * invstd
+            coef[0, k] = shift
+            coef[1, k] = scale
+            coef[2, k] = bias[c] - rest * scale
+            c = c + 1 if c + 1 < weight.size else 0
 
 
 @inline
-def merge_gradient_sums(r, partial, stats, shift, sums):
-    """Write the gradients of bias and weight from the chunks' sums of g and g * (x - shift)."""
-    total, moment = merged(partial, r)
-    sums[0, r] = total
-    sums[1, r] = (moment - (stats[0, r] - shift) * total) * stats[2, r]
+def gradient_sums_of_lines(l0, l1, per, partial, stats, weight, sums):
+    """Write the sums of g and of g * xhat over each line: the gradients of bias and weight."""
+    for first in range(l0, l1, per):
+        r = first // per
+        rest, invstd = stats[0, r] - weight.dtype.type(stats[0, r]), stats[2, r]
+        for line in range(first, first + per):
+            sums[0, line] = partial[0, 0, line]
+            sums[1, line] = (partial[0, 1, line] - rest * partial[0, 0, line]) * invstd
 
 
 @inline
-def gradient_of_rows(r0, r1, stats, weight, sums, count, training):
-    """Give (3, rows) a, b, c: the input's gradient is a * g + b * (x - shift) + c.
+def gradient_of_lines(l0, l1, per, stats, weight, sums, count, training, centred, coef):
+    """Write (3, lines) a, b, c: the input's gradient is a * g + b * (x - shift) + c.
 
-    dx = weight * invstd * (g - mean(g) - xhat * mean(g * xhat)); in evaluation a * g alone.
+    dx = invstd * (w * g - mean(w * g) - xhat * mean(w * g * xhat)), the means over a statistic's
+    lines, the first of them only where the mean was taken away; in evaluation invstd * w * g.
     """
-    coef = np.zeros((3, r1 - r0), weight.dtype)
-    for r in range(r0, r1):
-        a = weight[r] * stats[2, r]
-        coef[0, r - r0] = a
-        if training:
-            b = -a * stats[2, r] * sums[1, r] / count
-            rest = stats[0, r] - weight.dtype.type(stats[0, r])
-            coef[1, r - r0] = b
-            coef[2, r - r0] = -a * sums[0, r] / count - b * rest
-    return coef
+    c = l0 % weight.size
+    for first in range(l0, l1, per):
+        r, begin = first // per, first - l0
+        total, moment = 0.0, 0.0
+        for k in range(begin, begin + per):
+            w = weight[c]
+            coef[0, k] = w * stats[2, r]
+            total += w * sums[0, l0 + k] * centred
+            moment += w * sums[1, l0 + k]
+            c = c + 1 if c + 1 < weight.size else 0
+        b = -stats[2, r] * stats[2, r] * moment / count
+        rest = stats[0, r] - weight.dtype.type(stats[0, r])
+        for k in range(begin, begin + per):
+            coef[1, k] = b if training else 0.0
+            coef[2, k] = -stats[2, r] * total / count - b * rest if training else 0.0

@@ -11,23 +11,14 @@ import numpy as np
 import torch
 from llvmlite import ir
 from numba import types
-from numba.np.arrayobj import make_array, populate_array
+from numba.np.arrayobj import make_array
 
 from equipoise.ops import jit
-from equipoise.ops.numbers import COMPUTE
 
 # tasks before and after the loop, for what runs once
 BEFORE, AFTER = -1, -2
 
-# the size of an array whose bounds its kernel knows
-ALL = 1 << 60
-
-_STORED = {
-    torch.float32: types.float32,
-    torch.float64: types.float64,
-    torch.bfloat16: types.uint16,
-    torch.float16: types.int16,
-}
+_COMPUTED = {torch.float32: types.float32, torch.float64: types.float64}
 
 
 @jit.emits
@@ -37,37 +28,19 @@ def _call(typingctx, address, task, integers, floats):
 
     def codegen(context, builder, signature, args):
         kind = ir.FunctionType(
-            ir.VoidType(), [word, word.as_pointer(), real.as_pointer()] + [word.as_pointer()] * 2
+            ir.VoidType(), [word, word.as_pointer(), real.as_pointer(), real.as_pointer()]
         )
         function = builder.inttoptr(args[0], kind.as_pointer())
         views = [make_array(signature.args[k])(context, builder, args[k]).data for k in (2, 3)]
-        nothing = ir.Constant(word.as_pointer(), None)
-        builder.call(function, [args[1], *views, nothing, nothing])
+        nothing = ir.Constant(real.as_pointer(), None)
+        builder.call(function, [args[1], *views, nothing])
         return context.get_dummy_value()
 
     return types.none(types.int64, types.int64, integers, floats), codegen
 
 
 @jit.emits
-def stored(typingctx, tag, address, size):
-    """View ``size`` numbers at ``address`` as an array of the type that ``tag`` points to."""
-    result = types.Array(tag.dtype, 1, "C")
-
-    def codegen(context, builder, signature, args):
-        data = context.get_data_type(tag.dtype)
-        item = context.get_constant(types.intp, context.get_abi_sizeof(data))
-        view = make_array(result)(context, builder)
-        populate_array(
-            view, data=builder.inttoptr(args[1], data.as_pointer()), shape=[args[2]],
-            strides=[item], itemsize=item, meminfo=None,
-        )  # fmt: skip
-        return view._getvalue()
-
-    return result(tag, types.int64, types.int64), codegen
-
-
-@jit.emits
-def float64_at(typingctx, tag, address):
+def pointer_at(typingctx, tag, address):
     """Turn an address into a pointer of the type of ``tag``, for ``carray``."""
 
     def codegen(context, builder, signature, args):
@@ -87,9 +60,9 @@ _run = jit.Kernel(_loop)
 
 
 class TaskKernel:
-    """A kernel ``function(task, integers, floats, stored_tag, compute_tag)``.
+    """A kernel ``function(task, integers, floats, computed)``.
 
-    The tags are null pointers whose types say what numbers are stored and computed in.
+    ``computed`` is a null pointer whose type says what numbers are computed in.
     """
 
     def __init__(self, function):
@@ -99,14 +72,14 @@ class TaskKernel:
         self._compiled = {}
 
     def compiled(self, dtype: torch.dtype):
-        """Give the C function for a stored dtype, compiled on first use."""
+        """Give the C function for a compute dtype, compiled on first use."""
         found = self._compiled.get(dtype)
         if found is None:
             jit._announce()
             pointer = types.CPointer
             signature = types.void(
                 types.int64, pointer(types.int64), pointer(types.float64),
-                pointer(_STORED[dtype]), pointer(_STORED[COMPUTE[dtype]]),
+                pointer(_COMPUTED[dtype]),
             )  # fmt: skip
             found = jit._decorate(numba.cfunc, self.function, "task", signature)
             self._compiled[dtype] = found

@@ -1,0 +1,213 @@
+"""Vectors of numbers in the making: the operators of Python emit LLVM instructions.
+
+A formula written once, over ``+ - * /``, comparisons and the functions here, becomes vector code
+for any number format on a machine without a compiler, and runs on NumPy arrays as it stands,
+which is its oracle.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+WORD, LONG = ir.IntType(32), ir.IntType(64)
+POINTER = ir.PointerType()
+
+# products and sums may be fused into one instruction; nothing else may be reordered
+_FUSED = ("contract",)
+
+
+def intrinsic(builder, name: str, result, args, flags=()) -> Any:
+    """Call an LLVM intrinsic (or a function of the C library) by its full name."""
+    module = builder.module
+    found = module.globals.get(name)
+    if found is None:
+        kind = ir.FunctionType(result, [a.type for a in args])
+        found = ir.Function(module, kind, name)
+    return builder.call(found, args, fastmath=flags)
+
+
+def suffix(kind) -> str:
+    """Give LLVM's short name of a vector type: v16f32."""
+    element = {"float": "f32", "double": "f64", "half": "f16"}.get(str(kind.element))
+    return f"v{kind.count}{element or str(kind.element)}"
+
+
+class Lanes:
+    """A vector in a register, and the place where its instructions go."""
+
+    __slots__ = ("builder", "value")
+
+    def __init__(self, builder, value):
+        self.builder, self.value = builder, value
+
+    @property
+    def type(self):
+        """The vector's LLVM type."""
+        return self.value.type
+
+    def _of(self, other):
+        if isinstance(other, Lanes):
+            return other.value
+        return ir.Constant(self.type, [float(other)] * self.type.count)
+
+    def _with(self, operation, other, swap=False):
+        a, b = self.value, self._of(other)
+        if swap:
+            a, b = b, a
+        return Lanes(self.builder, getattr(self.builder, operation)(a, b, flags=_FUSED))
+
+    def __add__(self, other):
+        return self._with("fadd", other)
+
+    def __radd__(self, other):
+        return self._with("fadd", other, swap=True)
+
+    def __sub__(self, other):
+        return self._with("fsub", other)
+
+    def __rsub__(self, other):
+        return self._with("fsub", other, swap=True)
+
+    def __mul__(self, other):
+        return self._with("fmul", other)
+
+    def __rmul__(self, other):
+        return self._with("fmul", other, swap=True)
+
+    def __truediv__(self, other):
+        return self._with("fdiv", other)
+
+    def __rtruediv__(self, other):
+        return self._with("fdiv", other, swap=True)
+
+    def __neg__(self):
+        return Lanes(self.builder, self.builder.fneg(self.value))
+
+    def _compare(self, sign, other):
+        return Lanes(self.builder, self.builder.fcmp_ordered(sign, self.value, self._of(other)))
+
+    # ordered comparisons: false where either side is no number, as NumPy's are
+    def __lt__(self, other):
+        return self._compare("<", other)
+
+    def __le__(self, other):
+        return self._compare("<=", other)
+
+    def __gt__(self, other):
+        return self._compare(">", other)
+
+    def __ge__(self, other):
+        return self._compare(">=", other)
+
+    def is_number(self):
+        """Tell which lanes are not NaN."""
+        return Lanes(self.builder, self.builder.fcmp_ordered("ord", self.value, self.value))
+
+
+def where(condition, then, otherwise):
+    """Choose by lane; one of the choices may be a number."""
+    if not isinstance(condition, Lanes):
+        return np.where(condition, then, otherwise)
+    model = then if isinstance(then, Lanes) else otherwise
+    values = [model._of(v) for v in (then, otherwise)]
+    return Lanes(model.builder, model.builder.select(condition.value, *values))
+
+
+def floor(x):
+    """Round down."""
+    if not isinstance(x, Lanes):
+        return np.floor(x)
+    name = f"llvm.floor.{suffix(x.type)}"
+    return Lanes(x.builder, intrinsic(x.builder, name, x.type, [x.value]))
+
+
+def _is_single(x) -> bool:
+    if isinstance(x, Lanes):
+        return str(x.type.element) == "float"
+    return x.dtype == np.float32
+
+
+def _power_of_two(k):
+    """Give 2^k for a whole number k, from its bits; k is within the exponents of its format."""
+    if not isinstance(k, Lanes):
+        return np.exp2(k)
+    b, single = k.builder, _is_single(k)
+    whole = ir.VectorType(WORD if single else LONG, k.type.count)
+    bias, shift = (127, 23) if single else (1023, 52)
+    splat = [ir.Constant(whole, [c] * whole.count) for c in (bias, shift)]
+    bits = b.shl(b.add(b.fptosi(k.value, whole), splat[0]), splat[1])
+    return Lanes(b, b.bitcast(bits, k.type))
+
+
+# exp on [-ln2/2, ln2/2]: a minimax polynomial in float32, Taylor's in float64 (4e-18 beyond it)
+_EXP32 = (
+    1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
+    5.0000001201e-1, 1.0, 1.0,
+)  # fmt: skip
+_EXP64 = tuple(1.0 / math.factorial(n) for n in range(13, -1, -1))
+# ln 2 in two parts, the first with zeros at its end: k times it is exact
+_LN2 = {
+    True: (0.693359375, -2.12194440e-4),
+    False: (6.93147180369123816490e-01, 1.90821492927058770002e-10),
+}
+_LIMITS = {True: (88.72, -87.33, 88.0, -87.0), False: (709.78, -708.39, 709.0, -708.0)}
+
+
+def exp(x):
+    """exp(x) by Cody and Waite's reduction and a polynomial; 2 ulp, subnormal results are 0."""
+    if not isinstance(x, Lanes):
+        return np.exp(x)
+    single = _is_single(x)
+    high, low, top, bottom = _LIMITS[single]
+    large, tiny, number = x > high, x < low, x.is_number()
+    # comparisons, not min and max: NaN stays NaN
+    z = where(x > top, top, x)
+    z = where(z < bottom, bottom, z)
+    k = floor(z * 1.4426950408889634 + 0.5)
+    k = where(number, k, 0.0)
+    first, second = _LN2[single]
+    r = z - k * first - k * second
+    coefficients = _EXP32 if single else _EXP64
+    p = coefficients[0]
+    for c in coefficients[1:]:
+        p = p * r + c
+    y = p * _power_of_two(k)
+    return where(large, math.inf, where(tiny, 0.0, y))
+
+
+_ERF_TOP = (
+    -2.72614225801306e-10, 2.77068142495902e-08, -2.10102402082508e-06, -5.69250639462346e-05,
+    -7.34990630326855e-04, -2.95459980854025e-03, -1.60960333262415e-02,
+)  # fmt: skip
+_ERF_BOTTOM = (
+    -1.45660718464996e-05, -2.13374052778905e-04, -1.68282697438203e-03, -7.37332916720468e-03,
+    -1.42647390514189e-02,
+)  # fmt: skip
+
+
+def erf(x):
+    """erf(x): in float32 an odd rational function on [-4, 4], in float64 the C library's."""
+    if not isinstance(x, Lanes):
+        return np.vectorize(math.erf, otypes=[x.dtype])(x)
+    if not _is_single(x):
+        return _by_lane("erf", x)
+    z = where(x > 4.0, 4.0, x)
+    z = where(z < -4.0, -4.0, z)
+    t = z * z
+    top, bottom = _ERF_TOP[0], _ERF_BOTTOM[0]
+    for c in _ERF_TOP[1:]:
+        top = top * t + c
+    for c in _ERF_BOTTOM[1:]:
+        bottom = bottom * t + c
+    return z * top / bottom
+
+
+def _by_lane(name, x):
+    b, out = x.builder, ir.Constant(x.type, ir.Undefined)
+    for k in range(x.type.count):
+        at = ir.Constant(WORD, k)
+        y = intrinsic(b, name, x.type.element, [b.extract_element(x.value, at)])
+        out = b.insert_element(out, y, at)
+    return Lanes(b, out)
