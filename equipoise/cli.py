@@ -97,6 +97,68 @@ def study(
     raise typer.Exit(INTERRUPTED if result.study.partial else 0)
 
 
+scale = typer.Typer(
+    help="Fit a scaler on files of any size, apply it, look at it.", no_args_is_help=True
+)
+app.add_typer(scale, name="scale")
+
+
+@scale.command("fit")
+def scale_fit(
+    data: Annotated[
+        list[str], typer.Argument(metavar="DATA...", help="Parquet or CSV files, globs, folders.")
+    ],
+    out: Annotated[str, typer.Option("-o", "--out", help="The scaler, as safetensors.")],
+    method: Annotated[
+        str, typer.Option(metavar="standard|minmax|maxabs|robust", help="How to scale.")
+    ] = "standard",
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="Columns to scale, comma-separated; all without it."),
+    ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Keep what is done there, and go on from it."),
+    ] = None,
+    checkpoint_every: Annotated[
+        float, typer.Option(metavar="SECONDS", help="How often to do so.")
+    ] = 30.0,
+    debug: Debug = False,
+) -> None:
+    """Learn the scale of each column, in one pass over the files and little memory."""
+    from equipoise.preprocessing import command
+
+    command.fit(data, out, method, columns, checkpoint, checkpoint_every)
+    print(out)
+
+
+@scale.command("apply")
+def scale_apply(
+    scaler: Annotated[str, typer.Argument(help="What `scale fit` wrote.")],
+    data: Annotated[
+        list[str], typer.Argument(metavar="IN...", help="Parquet or CSV files, globs, folders.")
+    ],
+    out: Annotated[str, typer.Option("-o", "--out", help="One file, .parquet or .csv.")],
+    debug: Debug = False,
+) -> None:
+    """Scale the columns of files into one file, in the order of their rows."""
+    from equipoise.preprocessing import command
+
+    command.apply(scaler, data, out)
+    print(out)
+
+
+@scale.command("show")
+def scale_show(
+    scaler: Annotated[str, typer.Argument(help="What `scale fit` wrote.")],
+    debug: Debug = False,
+) -> None:
+    """Print what a scaler knows of each column."""
+    from equipoise.preprocessing import command
+
+    command.show(scaler)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def bench(
     context: typer.Context,

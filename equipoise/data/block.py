@@ -69,7 +69,12 @@ class Choice:
             _same_kind(columns)
         return cls(columns, y)
 
-    def all(self) -> list[Column]:
+    @property
+    def features(self) -> tuple[Any, ...]:
+        """The chosen columns but the target."""
+        return self.columns or ()
+
+    def all(self) -> list[Any]:
         """Give every chosen column, the target last."""
         return [*(self.columns or ()), *(() if self.y is None else (self.y,))]
 

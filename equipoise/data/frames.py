@@ -26,7 +26,7 @@ def pandas_blocks(frame, choice: Choice, batch_size=None) -> Iterator[Block]:
         features, named, every = names[: len(keep)], False, len(labels)
     else:
         choice = choice.among(labels)
-        features, names = choice.columns, choice.all()
+        features, names = choice.features, choice.all()
         frame, named = frame[names], True
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
@@ -54,7 +54,7 @@ def polars_blocks(frame, choice: Choice, batch_size=None) -> Iterator[Block]:
         frame = frame.to_frame()
     schema = frame.collect_schema()
     choice = choice.among(schema.names())
-    features, names = choice.columns, choice.all()
+    features, names = choice.features, choice.all()
     _check(names, [(schema[n], _polars_number(schema[n])) for n in names])
     frame = frame.select(names)
     if isinstance(frame, pl.LazyFrame):
@@ -116,7 +116,7 @@ def dict_blocks(columns, choice: Choice, batch_size=None) -> Iterator[Block]:
     from equipoise.data.block import numpy
 
     choice = choice.among(list(columns))
-    features, names = choice.columns, choice.all()
+    features, names = choice.features, choice.all()
     arrays = [numpy(columns[n]) for n in names]
     lengths = {n: a.shape for n, a in zip(names, arrays, strict=True)}
     if any(a.ndim != 1 for a in arrays) or len(set(lengths.values())) > 1:

@@ -171,7 +171,7 @@ def _stream(source, choice, batch_size):
     """Read an iterator: its chunks must agree on their columns."""
     shape, start = None, 0
     for number, chunk in enumerate(source):
-        parts = loaders.batch_blocks if _is_batch(chunk) else _reader(chunk)
+        parts = _parts(chunk)
         for block in _chunk(parts, chunk, choice, batch_size, number):
             mine = (tuple(block.values.shape[1:2]), block.names)
             if shape is not None and mine != shape and len(block):
@@ -187,6 +187,36 @@ def _chunk(parts, chunk, choice, batch_size, number):
     if parts is loaders.batch_blocks:
         return parts(chunk, choice, 0, batch_size)
     return parts(chunk, choice, batch_size)
+
+
+def _parts(chunk) -> Any:
+    if _is_ours(chunk):
+        return _of_chunks
+    return loaders.batch_blocks if _is_batch(chunk) else _reader(chunk)
+
+
+def _is_ours(chunk) -> bool:
+    """Say whether an item is what `chunks` yields: rows beside their names."""
+    if not isinstance(chunk, tuple) or not 2 <= len(chunk) <= 3:
+        return False
+    names = chunk[1]
+    named = isinstance(names, tuple) and all(isinstance(n, str) for n in names)
+    return isinstance(chunk[0], np.ndarray) and (names is None or named)
+
+
+def _of_chunks(chunk, choice, batch_size):
+    """Read what `chunks` yielded, whose target was already taken out of the rows."""
+    values, names = chunk[:2]
+    if names is None:
+        return loaders.array_blocks(values, choice, batch_size)
+    named = choice.among(names)
+    by_number = Choice(*_numbers(named, names))
+    found = loaders.array_blocks(values, by_number, batch_size)
+    return (replace(block, names=named.columns, every=names) for block in found)
+
+
+def _numbers(choice, names):
+    return tuple(map(names.index, choice.columns)), choice.y and names.index(choice.y)
 
 
 def _is_batch(chunk) -> bool:

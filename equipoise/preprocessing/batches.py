@@ -12,7 +12,7 @@ from equipoise.data.files import is_path
 from equipoise.data.tables import Table
 from equipoise.errors import UsageError
 from equipoise.ops.scale import op
-from equipoise.preprocessing import finite
+from equipoise.preprocessing import stream
 
 
 def scaled_columns(scaler, names, origin: str = "") -> tuple[str, ...]:
@@ -84,11 +84,7 @@ class BatchScaler:
         block = self.reader.block(batch, start)
         values, infinite = op.apply(block.values, self.affine)
         if infinite:
-            row, column, value = finite.first(block.values)
-            raise UsageError(
-                f"values must be finite or NaN: column {self.names[column]!r} holds {value} in "
-                f"{block.place(row)}"
-            )
+            stream.refuse(block, block.values, [repr(name) for name in self.names])
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         for j, name in enumerate(self.names):
             nulls = columns[name].is_null().to_numpy(zero_copy_only=False)
@@ -110,7 +106,7 @@ def table(scaler, source):
     return BatchScaler(scaler, source.schema)(source)
 
 
-def stream(scaler, source) -> Iterator:
+def arrow_stream(scaler, source) -> Iterator:
     """Scale the batches of an Arrow reader or dataset."""
     if not hasattr(source, "schema"):
         source = arrow().RecordBatchReader.from_stream(source)
@@ -146,13 +142,16 @@ def open_table(scaler, source) -> Table:
 def scaled(scaler, rows: Table, types: Callable | None = None) -> Iterator:
     """Give (scaled batch, bytes read up to it) of files.
 
-    ``types(file)`` gives the Arrow types that a CSV's columns are read as.
+    ``types(file)`` gives the Arrow types that the other columns of a CSV are read as.
     """
     before = 0.0
     for number, file in enumerate(rows.files):
         opened, one = rows.open(number), None
         try:
-            options = {"types": types(opened)} if types and file.format == "csv" else {}
+            options = {}
+            if types and file.format == "csv":
+                passed = {k: t for k, t in types(opened).items() if k not in rows.names}
+                options["types"] = passed | opened.types(rows.names)
             for start, batch, share in opened.batches(opened.schema.names, rows.rows, **options):
                 one = one or BatchScaler(scaler, batch.schema, file.path)
                 yield one(batch, start), before + share * file.size
@@ -214,12 +213,12 @@ KINDS = (
     (read.is_ray, ray),
     (lambda s: read.comes_from(s, "polars", "LazyFrame"), lazy),
     (lambda s: read.comes_from(s, "pyarrow", "Table", "RecordBatch"), table),
-    (lambda s: read.comes_from(s, "pyarrow", "Dataset", "RecordBatchReader"), stream),
+    (lambda s: read.comes_from(s, "pyarrow", "Dataset", "RecordBatchReader"), arrow_stream),
     (lambda s: read.comes_from(s, "datasets", "Dataset", "IterableDataset"), hub),
     (
         lambda s: isinstance(s, torch.utils.data.Dataset | torch.utils.data.DataLoader),
         loader,
     ),
     (lambda s: isinstance(s, Iterator), iterator),
-    (lambda s: hasattr(s, "__arrow_c_stream__"), stream),
+    (lambda s: hasattr(s, "__arrow_c_stream__"), arrow_stream),
 )

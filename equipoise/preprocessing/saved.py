@@ -19,8 +19,8 @@ FORMAT = "equipoise.scaler"
 # raised when an older equipoise could not read what is written
 FORMAT_VERSION = 1
 _SUMMARY, _FITTED = "summary.", "fitted."
-# what a file may set: fitted attributes, and which columns are scaled
-_NAMES = re.compile(r"[a-z][a-z0-9_]*_|_chosen")
+# what a file may set: fitted attributes, which columns are scaled and which held no number
+_NAMES = re.compile(r"[a-z][a-z0-9_]*_|_chosen|_empty")
 
 
 def save(scaler, path: str | os.PathLike) -> None:
@@ -35,11 +35,11 @@ def save(scaler, path: str | os.PathLike) -> None:
         The scaler is not fitted, a parameter has no form in JSON, or the file cannot be written.
     """
     tensors, words = describe(scaler)
-    write(path, tensors, {"format": FORMAT, **words})
+    write(path, tensors, FORMAT, words)
 
 
-def describe(scaler) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Give a fitted scaler as arrays and words."""
+def describe(scaler) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Give a fitted scaler as arrays and as what JSON can hold."""
     if not getattr(scaler, "__sklearn_is_fitted__", lambda: True)():
         raise UsageError(
             f"this {type(scaler).__name__} is not fitted yet: call fit before it is saved"
@@ -49,13 +49,11 @@ def describe(scaler) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     if summary is not None:
         tensors |= {_SUMMARY + k: np.asarray(v) for k, v in summary.arrays().items()}
     return tensors, {
-        "format_version": str(FORMAT_VERSION),
-        "equipoise": __version__,
         "class": type(scaler).__name__,
         "dtype": "float64",
-        "columns": _json(words.get("feature_names_in_"), "column names"),
-        "params": _json({k: _plain(v) for k, v in scaler.get_params(deep=False).items()}, "params"),
-        "fitted": _json(words, "attributes"),
+        "columns": words.get("feature_names_in_"),
+        "params": {k: _plain(v) for k, v in scaler.get_params(deep=False).items()},
+        "fitted": words,
     }
 
 
@@ -91,10 +89,15 @@ def _json(value, what: str) -> str:
         ) from error
 
 
-def write(path: str | os.PathLike, tensors, words: dict[str, str]) -> None:
-    """Write arrays and words to a safetensors file, whole or not at all."""
-    # one array may stand for several attributes; each is stored
-    data = to_bytes({k: np.ascontiguousarray(v) for k, v in tensors.items()}, words)
+def write(path: str | os.PathLike, tensors, kind: str, words: dict[str, Any]) -> None:
+    """Write arrays and words to a safetensors file, whole or not at all.
+
+    The words are one entry of its metadata, named ``kind``: several would come in any order, and
+    the same scaler should give the same bytes.
+    """
+    words = {"format_version": FORMAT_VERSION, "equipoise": __version__, **words}
+    metadata = {kind: _json(words, "parameters and column names")}
+    data = to_bytes({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata)
     with replacing(path) as draft, open(draft, "wb") as file:
         file.write(data)
 
@@ -127,14 +130,14 @@ def load(path: str | os.PathLike):
         raise UsageError(f"{path} holds no usable scaler: {error}") from error
 
 
-def read(path: str | os.PathLike, kind: str, name: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """Give the arrays and words of a file that `write` wrote with this ``format``."""
+def read(path: str | os.PathLike, kind: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the arrays and words of a file that `write` wrote as this ``kind``."""
     path = Path(os.path.expanduser(path))
     try:
         with open(path, "rb"):
             pass
         with safe_open(path, framework="np") as file:
-            words = file.metadata() or {}
+            metadata = file.metadata() or {}
             tensors = {key: file.get_tensor(key) for key in file.keys()}
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
@@ -142,28 +145,35 @@ def read(path: str | os.PathLike, kind: str, name: str) -> tuple[dict[str, Any],
         raise UsageError(
             f"{path} must be a {name} that equipoise saved; it is cut off, or another file: {error}"
         ) from error
-    found = words.get("format", "")
-    if found != kind:
+    if kind not in metadata:
+        found = next((k for k in metadata if k.startswith("equipoise.")), None)
         raise UsageError(
             f"{path} must be a {name} that equipoise saved; it is "
-            + (f"an {found}" if found.startswith("equipoise.") else "a safetensors file of others")
+            + (f"an {found}" if found else "a safetensors file of others")
         )
-    version = words.get("format_version", "")
-    if not version.isdigit() or int(version) > FORMAT_VERSION:
+    return tensors, _words(path, metadata[kind])
+
+
+def _words(path, text: str) -> dict[str, Any]:
+    try:
+        words = json.loads(text)
+        version = int(words["format_version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{path} says no version of its format: {error}") from error
+    if version > FORMAT_VERSION:
         raise UsageError(
-            f"{path} has format version {version or 'none'}, from equipoise "
-            f"{words.get('equipoise', 'of an unknown version')}; this is {__version__}, which "
-            f"reads versions up to {FORMAT_VERSION}: upgrade it"
+            f"{path} has format version {version}, from equipoise {words.get('equipoise')}; this "
+            f"is {__version__}, which reads versions up to {FORMAT_VERSION}: upgrade it"
         )
-    return tensors, words
+    return words
 
 
 def restore(tensors, words):
     """Make the scaler that `describe` described."""
     kind = _class(words["class"])
-    params = {k: _tupled(k, v) for k, v in json.loads(words["params"]).items()}
+    params = {k: _tupled(k, v) for k, v in words["params"].items()}
     scaler = kind(**params)
-    for name, value in json.loads(words["fitted"]).items():
+    for name, value in words["fitted"].items():
         _set(scaler, name, np.asarray(value, object) if name == "feature_names_in_" else value)
     for name, value in tensors.items():
         if name.startswith(_FITTED):

@@ -71,12 +71,20 @@ def summarize(scaler, block: Block, reset: bool) -> Any:
     note(scaler, block.every or matrix.shape[1], reset)
     summary = scaler._summarize(matrix)
     if not summary.finite():
-        row, column, value = finite.first(matrix)
-        raise UsageError(
-            f"values must be finite or NaN: column {scaler._column_names()[column]} holds {value} "
-            f"in {block.place(row)}. Drop such rows, or turn the value into NaN, which is left out."
-        )
+        refuse(block, matrix, scaler._column_names())
     return summary
+
+
+def refuse(block: Block, matrix, names) -> None:
+    """Raise, naming the column, the first row and the file of an infinity."""
+    found = finite.first(matrix, lambda values: ~np.isinf(values))
+    if found is None:
+        raise UsageError(f"values must lie within float64; those of {block.place(0)} on do not")
+    row, column, value = found
+    raise UsageError(
+        f"values must be finite or NaN: column {names[column]} holds {value} in "
+        f"{block.place(row)}. Drop such rows, or turn the value into NaN, which is left out."
+    )
 
 
 def note(scaler, every, reset: bool) -> None:

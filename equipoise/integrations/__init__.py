@@ -1,0 +1,1 @@
+"""Where equipoise meets other libraries; each module imports its library on first use."""
