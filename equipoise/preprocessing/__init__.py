@@ -8,7 +8,16 @@ array([[-1.],
 
 from equipoise.preprocessing.maxabs import MaxAbsScaler
 from equipoise.preprocessing.minmax import MinMaxScaler
+from equipoise.preprocessing.normalizer import Normalizer
+from equipoise.preprocessing.robust import RobustScaler
 from equipoise.preprocessing.saved import load
 from equipoise.preprocessing.standard import StandardScaler
 
-__all__ = ["MaxAbsScaler", "MinMaxScaler", "StandardScaler", "load"]
+__all__ = [
+    "MaxAbsScaler",
+    "MinMaxScaler",
+    "Normalizer",
+    "RobustScaler",
+    "StandardScaler",
+    "load",
+]

@@ -92,15 +92,15 @@ class Array:
         """Give the numbers of the chosen columns."""
         return self.x if chosen is None else self.x[:, chosen]
 
-    def map(self, chosen, affine, in_place, out):
+    def map(self, chosen, how, in_place, out):
         """Scale the chosen columns; give the array and whether any was infinite."""
         target = self._target(in_place, out)
-        if target is self.x and op.infinite(self.matrix(chosen)):
+        if target is self.x and how.strange(self.matrix(chosen)):
             # nothing of the user's is overwritten
             return target, True
         if chosen is None:
-            return op.apply(self.x, affine, target)
-        mapped, infinite = op.apply(self.matrix(chosen), affine)
+            return how.apply(self.x, target)
+        mapped, infinite = how.apply(self.matrix(chosen))
         if target is not self.x:
             target[...] = self.x
         target[:, chosen] = mapped
@@ -141,38 +141,14 @@ class Sparse:
         """Give the chosen columns."""
         return self.x if chosen is None else self.x[:, chosen]
 
-    def map(self, chosen, affine, in_place, out):
+    def map(self, chosen, how, in_place, out):
         """Scale what is stored; give the matrix and whether any was infinite."""
         if out is not None:
             raise ValueError("out= needs a dense array; got a sparse matrix. Use copy=False.")
-        if affine.shift.any() or affine.offset:
-            raise ValueError(
-                "Cannot center sparse matrices: pass `with_mean=False` instead (RobustScaler: "
-                "`with_centering=False`). Use X.toarray() to center them."
-            )
         y = self.x if in_place else self.x.copy()
         if not y.data.flags.writeable:
             y.data = y.data.copy()
-        scale, clip = self._scales(y, chosen, affine), (affine.low, affine.high)
-        infinite = bool(np.isinf(y.data).any())
-        if infinite:
-            return y, True
-        if affine.back:
-            y.data *= scale
-        else:
-            y.data /= scale
-            if clip != (-np.inf, np.inf):
-                np.clip(y.data, *clip, out=y.data)
-        return y, False
-
-    def _scales(self, y, chosen, affine):
-        """Give the divisor of each stored value."""
-        scale = np.ones(y.shape[1])
-        scale[slice(None) if chosen is None else chosen] = affine.scale / affine.factor
-        scale = scale.astype(y.dtype)
-        if y.format == "csr":
-            return scale[y.indices]
-        return np.repeat(scale, np.diff(y.indptr))
+        return y, how.sparse(y, chosen)
 
 
 class Tensor:
@@ -189,17 +165,17 @@ class Tensor:
             self.x if chosen is None else self.x[:, torch.as_tensor(chosen, device=self.x.device)]
         )
 
-    def map(self, chosen, affine, in_place, out):
+    def map(self, chosen, how, in_place, out):
         """Scale the chosen columns; give the tensor and whether any was infinite."""
         target = self._target(in_place, out)
         if self.x.device.type == "cpu" and self.x.dtype in _NUMPY and target.dtype in _NUMPY:
             array = Array(self.x.numpy())
-            _, infinite = array.map(chosen, affine, False, target.numpy())
+            _, infinite = array.map(chosen, how, False, target.numpy())
             return target, infinite
         x = self.matrix(chosen)
-        infinite = bool(x.isinf().any())
+        infinite = how.strange_tensor(x)
         if not infinite:
-            mapped = _by_torch(x, affine, target.dtype)
+            mapped = how.on_device(x, target.dtype)
             if chosen is None:
                 target.copy_(mapped)
             else:
@@ -228,26 +204,6 @@ _NUMPY = (
     *(torch.float64, torch.float32, torch.float16, torch.bool, torch.uint8),
     *(torch.int8, torch.int16, torch.int32, torch.int64),
 )
-
-
-def _by_torch(x, affine, dtype):
-    """Map in float64 on the tensor's device, in pieces."""
-    home = x.device
-    if home.type == "mps":
-        # no float64 there
-        x = x.cpu()
-    shift, scale = (torch.as_tensor(v, device=x.device) for v in (affine.shift, affine.scale))
-    y = torch.empty(x.shape, dtype=dtype, device=x.device)
-    step = max(1, (1 << 24) // max(1, x.shape[1]))
-    for i in range(0, len(x), step):
-        v = x[i : i + step].double()
-        if affine.back:
-            v = v.sub_(affine.offset).mul_(scale / affine.factor).add_(shift)
-        else:
-            v = v.sub_(shift).div_(scale).mul_(affine.factor).add_(affine.offset)
-            v = v.clamp_(affine.low, affine.high)
-        y[i : i + step] = v
-    return y.to(home)
 
 
 def summary_of(x, weights=None) -> Moments:

@@ -14,29 +14,49 @@ def require(scaler, summary, matrix) -> None:
         refuse(scaler, matrix)
 
 
+def require_all(scaler, matrix) -> None:
+    """Raise where ``matrix`` holds a NaN or an infinity."""
+    if first(matrix, np.isfinite) is not None:
+        refuse(scaler, matrix)
+
+
 def refuse(scaler, matrix) -> None:
-    """Raise, naming the column and the first row of an infinity in ``matrix``."""
-    row, column, value = first(matrix)
+    """Raise, naming the column and the first row of what ``matrix`` must not hold."""
+    may_be_nan = scaler.__sklearn_tags__().input_tags.allow_nan
+    found = first(matrix, _not_infinite if may_be_nan else np.isfinite)
+    if found is None:
+        raise ValueError("Input X contains infinity or a value too large for dtype('float64').")
+    row, column, value = found
+    names = scaler._column_names()
+    what, rule = ("NaN", "finite") if np.isnan(value) else ("infinity", "finite")
+    if may_be_nan:
+        rule = "finite or NaN, which is left out"
     raise ValueError(
-        f"Input X contains infinity: values must be finite or NaN; column "
-        f"{scaler._column_names()[column]} holds {value} in row {row}. "
-        "Drop such rows, or turn the value into NaN, which is left out."
+        f"Input X contains {what}: values must be {rule}; column "
+        f"{column if names is None else names[column]} holds {value} in row {row}. "
+        "Drop such rows, or replace the value."
     )
 
 
-def first(matrix) -> tuple[int, int, float]:
-    """Find the first row with an infinity, and the first column within it."""
+def _not_infinite(values):
+    return ~np.isinf(values)
+
+
+def first(matrix, allowed) -> tuple[int, int, float] | None:
+    """Find the first row with a value that is not allowed, and its first such column."""
     if sparse.issparse(matrix):
         at = matrix.tocoo()
-        where = np.flatnonzero(np.isinf(at.data))
+        where = np.flatnonzero(~allowed(at.data))
+        if not where.size:
+            return None
         best = where[np.lexsort((at.col[where], at.row[where]))[0]]
         return int(at.row[best]), int(at.col[best]), float(at.data[best])
     for start in range(0, len(matrix), STEP):
         part = matrix[start : start + STEP]
         if isinstance(part, torch.Tensor):
             part = part.double().cpu().numpy()
-        found = np.argwhere(np.isinf(part))
+        found = np.argwhere(~allowed(part))
         if len(found):
             row, column = found[0]
             return start + int(row), int(column), float(part[row, column])
-    raise ValueError("Input X contains infinity or a value too large for dtype('float64').")
+    return None

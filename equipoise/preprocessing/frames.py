@@ -32,22 +32,22 @@ class _Frame:
     def __init__(self, x):
         self.x = x
 
-    def map(self, chosen, affine, in_place, out):
+    def map(self, chosen, how, in_place, out):
         """Scale the chosen columns; give a frame (an array for ``out``) and if any was infinite."""
         matrix = self.matrix(chosen)
         if out is not None:
-            return self._map_out(matrix, chosen, affine, out)
-        mapped, infinite = op.apply(matrix, affine, matrix if self.owned(matrix) else None)
+            return self._map_out(matrix, chosen, how, out)
+        mapped, infinite = how.apply(matrix, matrix if self.owned(matrix) else None)
         if infinite:
             return None, True
         return self.back(chosen, mapped), False
 
-    def _map_out(self, matrix, chosen, affine, out):
+    def _map_out(self, matrix, chosen, how, out):
         from equipoise.preprocessing.containers import Array
 
         if chosen is not None:
             matrix = self.matrix(None)
-        return Array(matrix).map(chosen, affine, False, out)
+        return Array(matrix).map(chosen, how, False, out)
 
 
 class Pandas(_Frame):

@@ -5,6 +5,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from equipoise.preprocessing import (
     MaxAbsScaler,
     MinMaxScaler,
+    Normalizer,
+    RobustScaler,
     StandardScaler,
 )
 
@@ -15,6 +17,10 @@ ESTIMATORS = [
     MinMaxScaler(),
     MinMaxScaler((-1, 1), clip=True),
     MaxAbsScaler(),
+    RobustScaler(),
+    RobustScaler(with_centering=False, unit_variance=True),
+    Normalizer(),
+    Normalizer("max"),
 ]
 
 

@@ -3,12 +3,14 @@
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from equipoise.ops.moments.op import flat
 from equipoise.ops.scale import cpu
 
 # values converted at once: half a megabyte of float64
 PIECE = 1 << 16
+DEVICE_PIECE = 1 << 24
 _KERNEL_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 _FLOATS = (*_KERNEL_DTYPES, np.dtype(np.float16))
 
@@ -31,6 +33,14 @@ class Affine(NamedTuple):
     high: float = np.inf
     back: bool = False
 
+    def apply(self, x: np.ndarray, out: np.ndarray | None = None):
+        """Map as `apply` does."""
+        return apply(x, self, out)
+
+    def strange(self, x: np.ndarray) -> bool:
+        """Tell whether ``x`` holds an infinity, before anything is overwritten."""
+        return infinite(x)
+
     def inverse(self) -> "Affine":
         """Give the map back: x = (y - offset) · scale / factor + shift, without limits."""
         return self._replace(back=not self.back)
@@ -38,6 +48,44 @@ class Affine(NamedTuple):
     def columns(self, first: int, last: int) -> "Affine":
         """Give the map of some neighbouring columns."""
         return self._replace(shift=self.shift[first:last], scale=self.scale[first:last])
+
+    def sparse(self, y, chosen) -> bool:
+        """Map what a SciPy CSR or CSC matrix stores, in place; tell if any value is infinite."""
+        if self.shift.any() or self.offset:
+            raise ValueError("Cannot center sparse matrices: zeros must stay zeros")
+        if np.isinf(y.data).any():
+            return True
+        scale = np.ones(y.shape[1])
+        scale[slice(None) if chosen is None else chosen] = self.scale / self.factor
+        scale = scale.astype(y.dtype)
+        own = scale[y.indices] if y.format == "csr" else np.repeat(scale, np.diff(y.indptr))
+        if self.back:
+            y.data *= own
+        else:
+            y.data /= own
+            np.clip(y.data, self.low, self.high, out=y.data)
+        return False
+
+    def strange_tensor(self, x) -> bool:
+        """Tell whether a tensor holds an infinity."""
+        return bool(x.isinf().any())
+
+    def on_device(self, x, dtype):
+        """Give a tensor (n, p) mapped in float64 on its device, a piece at a time."""
+        # no float64 on mps
+        x, home = (x.cpu() if x.device.type == "mps" else x), x.device
+        shift, scale = (torch.as_tensor(v, device=x.device) for v in (self.shift, self.scale))
+        y = torch.empty(x.shape, dtype=dtype, device=x.device)
+        step = max(1, DEVICE_PIECE // max(1, x.shape[1]))
+        for i in range(0, len(x), step):
+            v = x[i : i + step].double()
+            if self.back:
+                v = v.sub_(self.offset).mul_(scale / self.factor).add_(shift)
+            else:
+                v = v.sub_(shift).div_(scale).mul_(self.factor).add_(self.offset)
+                v = v.clamp_(self.low, self.high)
+            y[i : i + step] = v
+        return y.to(home)
 
     def floats(self):
         """Give what is common to the columns, as the kernel takes it."""
@@ -69,7 +117,7 @@ def apply(x: np.ndarray, affine: Affine, out: np.ndarray | None = None):
     if x.size == 0:
         return out, False
     if x.dtype == out.dtype and x.dtype in _KERNEL_DTYPES:
-        plan = _plan(x, out)
+        plan = walk(x, out)
         if plan is not None:
             return out, _run(x, out, affine, plan)
     return out, _by_pieces(x, out, affine)
@@ -80,7 +128,7 @@ def infinite(x: np.ndarray) -> bool:
     if x.size == 0 or x.dtype.kind != "f":
         return False
     nothing = np.ones(x.shape[1])
-    plan = _plan(x, x) if x.dtype in _KERNEL_DTYPES else None
+    plan = walk(x, x) if x.dtype in _KERNEL_DTYPES else None
     if plan is None:
         return any(np.isinf(x[i : i + PIECE]).any() for i in range(0, len(x), PIECE))
     return _run(x, x, Affine(nothing, nothing), plan, check=True)
@@ -96,7 +144,7 @@ def empty_like(x: np.ndarray) -> np.ndarray:
     return np.empty_like(x, dtype=result_dtype(x.dtype), subok=False)
 
 
-def _plan(x, y):
+def walk(x, y):
     """Say how x and y lie as lines; None where they do not alike."""
     if not (x.dtype.isnative and x.flags.aligned and y.flags.aligned):
         return None
