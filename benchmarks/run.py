@@ -16,6 +16,7 @@ from benchmarks.timing import Plan
 ROOT = Path(__file__).parent.parent
 NAMES = {
     "moments": "one pass of Moments.of against one bare read of the same matrix",
+    "streaming": "a scaler's fit of 2 GB of Parquet against polars, and its memory",
     "batch_norm": "BatchNorm against torch, eager and compiled, in both layouts",
 }
 

@@ -64,6 +64,9 @@ def parse(words):
     context = group.make_context("equipoise", list(words))
     name, command, rest = group.resolve_command(context, list(words))
     given = command.make_context(name, list(rest), parent=context)
+    if isinstance(command, typer.core.TyperGroup):
+        inner, last, rest = command.resolve_command(given, list(rest))
+        last.make_context(inner, list(rest), parent=given)
     if name != "bench":
         return
     from benchmarks import run
