@@ -12,7 +12,7 @@ from importlib import import_module
 
 __version__ = "0.1.0"
 
-_SUBMODULES = ("data", "functional", "nn", "penalties", "preprocessing", "study")
+_SUBMODULES = ("data", "functional", "linear_model", "nn", "penalties", "preprocessing", "study")
 _NAMES = {"Moments": "moments", "CoMoments": "moments"}
 
 __all__ = [

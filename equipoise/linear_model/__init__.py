@@ -5,9 +5,29 @@ Names are imported on first use.
 
 from importlib import import_module
 
-_NAMES: dict[str, str] = {}
+_NAMES: dict[str, str] = {
+    "ElasticNet": "lasso",
+    "ElasticNetCV": "cv",
+    "GroupLasso": "group",
+    "Lasso": "lasso",
+    "LassoCV": "cv",
+    "Ridge": "ridge",
+    "RidgeCV": "ridge_cv",
+    "enet_path": "path",
+    "lasso_path": "path",
+}
 
-__all__: list[str] = []
+__all__ = [
+    "ElasticNet",
+    "ElasticNetCV",
+    "GroupLasso",
+    "Lasso",
+    "LassoCV",
+    "Ridge",
+    "RidgeCV",
+    "enet_path",
+    "lasso_path",
+]
 
 
 def __getattr__(name):

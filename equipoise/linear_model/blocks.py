@@ -1,0 +1,77 @@
+"""Cut X into blocks that stay in the cache, and run over them on a few threads."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from threadpoolctl import ThreadpoolController
+
+from equipoise.ops.dispatch import forked
+
+# values in a block: a megabyte of float64
+BLOCK = 1 << 17
+# a larger block feeds BLAS's own threads better than several small ones on ours
+POOLED = 512
+# pieces of a sum, merged in order: as many at any number of threads, for the same bits
+PIECES = 16
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    # scipy's BLAS is another library than NumPy's
+    import scipy.linalg  # noqa: F401
+
+    return ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def one_blas_thread():
+    """Keep BLAS on the calling thread: it is called from several."""
+    with _blas().limit(limits=1):
+        yield
+
+
+def threads() -> int:
+    """Count the threads to use: torch's setting, 1 in a forked child."""
+    return 1 if forked() else torch.get_num_threads()
+
+
+def spans(n: int, step: int) -> list[slice]:
+    """Cut 0 to n into slices of ``step``; n = 0 is one empty slice."""
+    return [slice(i, min(i + step, n)) for i in range(0, max(n, 1), step)]
+
+
+def row_step(n: int, p: int) -> int:
+    """Give the rows in a block of a matrix (n, p): an eighth of it at most, where that is many."""
+    wanted = max(BLOCK // max(p, 1), 256, p // 2)
+    return max(1, min(wanted, max(n // 8, 256)))
+
+
+def over(pieces: Iterable[Any], function: Callable[[Any], Any], pooled: bool = True) -> list:
+    """Give ``function`` of each piece, in order; on a pool of threads where that helps."""
+    pieces = list(pieces)
+    count = min(threads(), len(pieces)) if pooled else 1
+    if not pooled:
+        return [function(piece) for piece in pieces]
+    with one_blas_thread():
+        if count == 1:
+            return [function(piece) for piece in pieces]
+        with ThreadPoolExecutor(count) as pool:
+            return list(pool.map(function, pieces))
+
+
+def buffer(rows: int, columns: int, like, dtype=np.float64) -> np.ndarray:
+    """Give memory for a block, in the order in which ``like`` lies in memory."""
+    if getattr(like, "flags", None) is not None and like.flags.f_contiguous:
+        return np.empty((columns, rows), dtype).T
+    return np.empty((rows, columns), dtype)
+
+
+def groups(items: list, count: int) -> list[list]:
+    """Deal ``items`` into at most ``count`` runs of neighbours."""
+    size = -(-len(items) // count)
+    return [items[i : i + size] for i in range(0, len(items), size)]

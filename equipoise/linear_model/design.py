@@ -1,0 +1,213 @@
+"""The centred and weighted X of a fit as an operator: products with it, never the matrix."""
+
+from copy import copy
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+
+from equipoise.linear_model.blocks import BLOCK, over, row_step, spans
+from equipoise.linear_model.products import Rows, add_products, is_sparse, mirror
+
+
+class Design:
+    """X̃ = √W (X - 1 offsetᵀ) diag(scale), for rows of X that count.
+
+    Dense blocks are copied to float64, shifted and multiplied while they are in the cache, so that
+    neither a large offset nor float32 costs digits; sparse X is multiplied as it is stored.
+
+    Parameters
+    ----------
+    X : array (n, p) or CSR
+    offset : float64 (p,)
+        The means, or zeros.
+    scale : float64 (p,), optional
+        Factors of the columns; a column with factor 0 plays no part.
+    weights : float64 (n,), optional
+    rows : int64 (m,), optional
+        The rows that count.
+    """
+
+    def __init__(self, X, offset, scale=None, weights=None, rows=None):
+        self.X, self.offset, self.scale, self.rows = X, offset, scale, rows
+        self.root: Any = None if weights is None else np.sqrt(weights)
+        if rows is not None and weights is not None:
+            self.root = self.root[rows]
+        self.sparse = is_sparse(X)
+        self.n = X.shape[0] if rows is None else len(rows)
+        self.p = X.shape[1]
+        if self.sparse:
+            self._stored = X if rows is None else X[rows]
+
+    def scaled(self, scale) -> "Design":
+        """Give the same rows with factors for the columns."""
+        other = copy(self)
+        other.scale = scale
+        return other
+
+    def rows_block(self, span) -> np.ndarray:
+        """Give rows of X̃ as float64."""
+        if self.sparse:
+            x = self._stored[span].toarray()
+        else:
+            x = self.X[span if self.rows is None else self.rows[span]]
+        z = np.subtract(x, self.offset)
+        if self.scale is not None:
+            z *= self.scale
+        if self.root is not None:
+            z *= self.root[span][:, None]
+        return z
+
+    def columns_block(self, span, dtype=np.float64) -> np.ndarray:
+        """Give columns of X̃."""
+        if self.sparse:
+            x = self._stored[:, span].toarray()
+        else:
+            x = self.X[:, span] if self.rows is None else self.X[self.rows, span]
+        z = np.empty_like(x, dtype)
+        np.subtract(x, self.offset[span], out=z, casting="same_kind")
+        if self.scale is not None:
+            np.multiply(z, self.scale[span], out=z, casting="same_kind")
+        if self.root is not None:
+            np.multiply(z, self.root[:, None], out=z, casting="same_kind")
+        return z
+
+    def row_spans(self):
+        """Cut the rows into blocks that stay in the cache."""
+        return spans(self.n, max(16, BLOCK // self.p))
+
+    def column_spans(self):
+        """Cut the columns into blocks that stay in the cache."""
+        return spans(self.p, max(16, BLOCK // self.n))
+
+    def dot(self, B):
+        """Give X̃ B, (n, q)."""
+        if not self.sparse:
+            return np.concatenate(self._over(self.row_spans(), lambda s: self.rows_block(s) @ B))
+        B = B if self.scale is None else B * self.scale[:, None]
+        out = self._stored @ B - self.offset @ B
+        return out if self.root is None else out * self.root[:, None]
+
+    def tdot(self, R):
+        """Give X̃ᵀ R, (p, q)."""
+        if not self.sparse:
+            if self.n < self.p:
+                cuts = self.column_spans()
+                return np.concatenate(self._over(cuts, lambda s: self.columns_block(s).T @ R))
+            return self._sum(self.row_spans(), lambda s: self.rows_block(s).T @ R[s])
+        R = R if self.root is None else R * self.root[:, None]
+        out = self._stored.T @ R - self.offset[:, None] * R.sum(0)
+        return out if self.scale is None else out * self.scale[:, None]
+
+    def gram_dot(self, B):
+        """Give X̃ᵀ X̃ B in one pass."""
+        if self.sparse:
+            return self.tdot(self.dot(B))
+
+        def part(span):
+            z = self.rows_block(span)
+            return z.T @ (z @ B)
+
+        return self._sum(self.row_spans(), part)
+
+    def kernel_dot(self, R):
+        """Give X̃ X̃ᵀ R in one pass."""
+        if self.sparse:
+            return self.dot(self.tdot(R))
+
+        def part(span):
+            z = self.columns_block(span)
+            return z @ (z.T @ R)
+
+        return self._sum(self.column_spans(), part)
+
+    def squares(self):
+        """Give the sums of squares of the columns, (p,)."""
+        return self._sum(self.row_spans(), lambda s: np.square(self.rows_block(s)).sum(0))
+
+    def kernel(self, dtype=np.float64):
+        """Give K = X̃ X̃ᵀ, (n, n)."""
+        if self.sparse:
+            return self._sparse_kernel().astype(dtype, copy=False)
+        K = np.zeros((self.n, self.n), dtype)
+        for span in spans(self.p, row_step(self.p, self.n)):
+            add_products(K, self.columns_block(span, dtype).T)
+        mirror(K)
+        return K
+
+    def _sparse_kernel(self):
+        X = self._stored.astype(np.float64, copy=False)
+        scaled = X if self.scale is None else X.multiply(self.scale**2).tocsr()
+        K = (X @ scaled.T).toarray()
+        cross = scaled @ self.offset
+        square = self.offset if self.scale is None else self.offset * self.scale**2
+        K += square @ self.offset - cross[:, None] - cross
+        if self.root is not None:
+            K *= self.root[:, None] * self.root
+        return K
+
+    def triangle(self, y=None):
+        """Give R of a QR of [X̃ y] (or of X̃ᵀ without y), block by block: no digits are squared."""
+        if y is None:
+            cuts = spans(self.p, row_step(self.p, 2 * self.n))
+            blocks = (self.columns_block(s).T for s in cuts)
+        else:
+            cuts = spans(self.n, row_step(self.n, 2 * self.p))
+            blocks = (np.concatenate([self.rows_block(s), y[s]], 1) for s in cuts)
+        R = next(blocks)
+        R = np.linalg.qr(R, mode="r") if len(cuts) == 1 else R
+        for z in blocks:
+            R = np.linalg.qr(np.concatenate([R, z]), mode="r")
+        return R
+
+    def normal_residual(self, B, target):
+        """Give X̃ᵀ (target - X̃ B) in one pass, as accurate as X̃ is: nothing is squared."""
+        if self.sparse:
+            return self.tdot(target - self.dot(B))
+
+        def part(span):
+            z = self.rows_block(span)
+            return z.T @ (target[span] - z @ B)
+
+        return self._sum(self.row_spans(), part)
+
+    def _over(self, cuts, part):
+        return over(cuts, part, pooled=self.n * self.p > 1 << 18)
+
+    def _sum(self, cuts, part):
+        total: Any = 0.0
+        # results as large as the blocks are not all kept
+        for batch in spans(len(cuts), 32):
+            total = reduce(add, self._over(cuts[batch], part), total)
+        return total
+
+
+def centred_rows(X, y, weights, rows, fit_intercept):
+    """Give the means of [X y] (zeros without an intercept), and y centred and weighted."""
+    data = Rows(X, y, weights, rows)
+    if not fit_intercept:
+        mean = np.zeros(data.p + data.q)
+    else:
+        with np.errstate(invalid="ignore", over="ignore"):
+            mean = means(data)
+    target = data.of(y, slice(None)) - mean[data.p :]
+    if weights is not None:
+        target = target * np.sqrt(data.of(weights, slice(None)))[:, None]
+    return mean[: data.p], mean[data.p :], target
+
+
+def means(data: Rows):
+    """Give the weighted means of the columns of [X y] in float64."""
+    if is_sparse(data.X):
+        W = np.ones(data.n) if data.weights is None else data.of(data.weights, slice(None))
+        X, y = data.of(data.X, slice(None)), data.of(data.y, slice(None))
+        return np.concatenate([X.T @ W, y.T @ W]) / W.sum()
+    shift = data.first_mean()
+
+    def part(span):
+        z, weights = data.shifted(span, shift), data.of(data.weights, span)
+        return np.ones(len(z)) @ z if weights is None else weights @ z
+
+    total = data.n if data.weights is None else data.of(data.weights, slice(None)).sum()
+    return shift + reduce(add, over(spans(data.n, row_step(data.n, data.p)), part)) / total
