@@ -170,17 +170,17 @@ class Tensor:
         target = self._target(in_place, out)
         if self.x.device.type == "cpu" and self.x.dtype in _NUMPY and target.dtype in _NUMPY:
             array = Array(self.x.numpy())
-            _, infinite = array.map(chosen, how, False, target.numpy())
+            _, infinite = array.map(chosen, how, False, target.detach().numpy())
             return target, infinite
         x = self.matrix(chosen)
         infinite = how.strange_tensor(x)
         if not infinite:
             mapped = how.on_device(x, target.dtype)
             if chosen is None:
-                target.copy_(mapped)
+                target.detach().copy_(mapped)
             else:
-                target.copy_(self.x)
-                target[:, self._index(chosen)] = mapped
+                target.detach().copy_(self.x)
+                target.detach()[:, self._index(chosen)] = mapped
         return target, infinite
 
     def _target(self, in_place, out):
@@ -196,7 +196,7 @@ class Tensor:
                     f"{type(out).__name__} {getattr(out, 'dtype', '')} "
                     f"{tuple(getattr(out, 'shape', ()))}"
                 )
-            return out.detach()
+            return out
         return x if in_place and dtype == x.dtype else torch.empty_like(x, dtype=dtype)
 
 

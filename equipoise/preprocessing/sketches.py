@@ -132,7 +132,8 @@ def _columns(X, start):
         part = part.double().cpu().numpy()
     if sparse.issparse(part):
         part = part.toarray()
-    return np.ascontiguousarray(part.T, np.float64)
+    # a copy: datasketches takes no read-only arrays
+    return np.array(part.T, np.float64, order="C")
 
 
 def _merged(a, b):
