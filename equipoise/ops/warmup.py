@@ -8,10 +8,10 @@ import torch
 
 
 def _normalize() -> Iterator[tuple[str, Callable[[], object]]]:
-    from equipoise.ops.normalize import cpu, running
+    from equipoise.ops.normalize import cpu
 
-    vector, stats = np.zeros(1, np.float32), np.zeros((4, 1))
-    yield "update_running", lambda: running.update_running(0, vector, vector, stats, 0.1, 2.0)
+    vector, stats = torch.zeros(1), torch.zeros((4, 1), dtype=torch.float64)
+    yield "update_running", lambda: cpu.running(vector, vector.clone(), stats, 0.1, 2)
     for dtype in (torch.float32, torch.float64):
         for kernel in cpu.KERNELS.values():
             name = f"{kernel.name} {str(dtype).removeprefix('torch.')}"

@@ -21,13 +21,36 @@ from equipoise.ops.normalize.statistics import (
     APPLY,
     SUMS,
     affine_of_lines,
+    digits_lost,
     gradient_of_lines,
     gradient_sums_of_lines,
     merge_chunks,
     write_statistics,
 )
+from equipoise.ops.normalize.words import (
+    BIAS,
+    CHANNELS,
+    DX,
+    FIRST_SWEEP,
+    GATED,
+    GRADIENT_SWEEP,
+    ITEM,
+    MOMENTS_SWEEP,
+    OTHER,
+    OUTPUT_SWEEP,
+    REUSED,
+    SHAPE,
+    STATS,
+    SUMMED,
+    SUMS_SWEEP,
+    TRAINING,
+    WEIGHT,
+    G,
+    X,
+    Y,
+)
 from equipoise.ops.sweep.call import address, run
-from equipoise.ops.sweep.tasks import AFTER, BEFORE, TaskKernel, pointer_at
+from equipoise.ops.sweep.tasks import AFTER, ANSWER, BEFORE, PHASE, SCRATCH, TaskKernel, pointer_at
 
 # rows that are summed in the compute type before float64 takes over
 RUN = 128
@@ -142,6 +165,12 @@ def _count(shape):
 
 
 @splice
+def _wide(i, shape):
+    """Give the address of the scratch behind the partial sums."""
+    return i[SCRATCH] + 8 * 2 * _chunks(shape) * shape[0] * shape[3]
+
+
+@splice
 def _rows_at(wide, own, sample, c0, shape, fused):
     """Give the address of the columns' numbers and the distance of its rows, in bytes.
 
@@ -178,16 +207,16 @@ def _gradient_columns(l0, l1, per, stats, weight, sums, training, shape, wide):
 
 @inline
 def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
-    phase, item, per = i[0], i[1], shape[6]
+    phase, item, per = i[PHASE], i[ITEM], shape[6]
     fused = phase == SUMS | APPLY
     sample, c0, columns, first, last = _extent(t, shape, phase)
     l0, l1 = _lines(sample, c0, columns, shape)
     start, pitch = sample * shape[1] + c0, shape[2]
     own = np.empty((3, columns if fused else 1), weight.dtype)
-    h, step = _rows_at(i[13], own, sample, c0, shape, fused)
+    h, step = _rows_at(_wide(i, shape), own, sample, c0, shape, fused)
     if phase & SUMS:
         if fused:
-            _first_shift(i[9], i[2], item, sample, c0, columns, shape, weight, stats)
+            _first_shift(i[FIRST_SWEEP], i[X], item, sample, c0, columns, shape, weight, stats)
             _shift_columns(l0, l1, per, stats, own)
         sums = np.zeros((2, columns), weight.dtype)
         s, q = address(sums, 0), address(sums, columns)
@@ -196,10 +225,13 @@ def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
             i0, i1 = _rows_of(k, k + 1, shape)
             for r in range(i0, i1, RUN):
                 whole, rest = _parts(r, min(r + RUN, i1), c0, columns, shape)
-                x = i[2] + (start + r * pitch) * item
-                run(i[10], (whole, columns, pitch, x, h, s, q))
+                x = i[X] + (start + r * pitch) * item
+                run(i[MOMENTS_SWEEP], (whole, columns, pitch, x, h, s, q))
                 if rest:
-                    run(i[10], (np.int64(1), rest, pitch, x + whole * pitch * item, h, s, q))
+                    run(
+                        i[MOMENTS_SWEEP],
+                        (np.int64(1), rest, pitch, x + whole * pitch * item, h, s, q),
+                    )
                 _flush(sums, l0, l1, k, partial)
         if fused:
             merge_chunks(partial, l0, l1)
@@ -212,52 +244,57 @@ def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
         whole, rest = _parts(i0, i1, c0, columns, shape)
         byte = (start + i0 * pitch) * item
         numbers = (h, h + step, h + 2 * step)
-        run(i[11], (whole, columns, pitch, i[2] + byte, i[3] + byte, i[4] + byte, *numbers))
+        run(
+            i[OUTPUT_SWEEP],
+            (whole, columns, pitch, i[X] + byte, i[OTHER] + byte, i[Y] + byte, *numbers),
+        )
         if rest:
             byte += whole * pitch * item
-            streams = (i[2] + byte, i[3] + byte, i[4] + byte)
-            run(i[11], (np.int64(1), rest, pitch, *streams, *numbers))
+            streams = (i[X] + byte, i[OTHER] + byte, i[Y] + byte)
+            run(i[OUTPUT_SWEEP], (np.int64(1), rest, pitch, *streams, *numbers))
 
 
 @TaskKernel
 def columns_forward(t, integers, floats, computed):
     """Statistics (phase 1), normalization (phase 2), or both a tile (phase 3).
 
-    Integers and floats as for ``rows_forward``; before the shape the address of ``wide``
-    (samples, 3, width) (compute type): scratch for the numbers of each column.
+    Integers, floats and answer as for ``rows_forward``.  The scratch is partial (chunks, 2,
+    lines), then wide (samples, 3, width) in the compute type: the numbers of each column.
     """
-    i, shape = integers, _shape(integers, 14)
+    i, shape = integers, _shape(integers, SHAPE)
     samples, width, lines, per = shape[0], shape[2], shape[0] * shape[3], shape[6]
-    stats = carray(pointer_at(floats, i[7]), (4, lines // per))
-    partial = carray(pointer_at(floats, i[8]), (_chunks(shape), 2, lines))
-    weight = carray(pointer_at(computed, i[5]), (i[12],))
-    bias = carray(pointer_at(computed, i[6]), (i[12],))
+    stats = carray(pointer_at(floats, i[STATS]), (4, lines // per))
+    partial = carray(pointer_at(floats, i[SCRATCH]), (_chunks(shape), 2, lines))
+    weight = carray(pointer_at(computed, i[WEIGHT]), (i[CHANNELS],))
+    bias = carray(pointer_at(computed, i[BIAS]), (i[CHANNELS],))
     if t >= 0:
         _forward_task(t, i, shape, floats[0], weight, bias, stats, partial)
-    elif t == BEFORE and i[0] != SUMS | APPLY:
-        wide = carray(pointer_at(computed, i[13]), (samples, 3, width))
+    elif t == BEFORE and i[PHASE] != SUMS | APPLY:
+        wide = carray(pointer_at(computed, _wide(i, shape)), (samples, 3, width))
         for k in range(samples):
             l0, l1 = _lines(k, 0, width, shape)
-            if i[0] == SUMS:
-                _first_shift(i[9], i[2], i[1], k, 0, width, shape, weight, stats)
+            if i[PHASE] == SUMS:
+                _first_shift(i[FIRST_SWEEP], i[X], i[ITEM], k, 0, width, shape, weight, stats)
                 _shift_columns(l0, l1, per, stats, wide[k])
             else:
                 _affine_columns(l0, l1, per, stats, weight, bias, wide[k])
-    elif t == AFTER and i[0] == SUMS:
+    elif t == AFTER and i[PHASE] == SUMS:
         merge_chunks(partial, 0, lines)
         for r in range(lines // per):
             write_statistics(partial, r, per, _count(shape), floats[0], shape[7], stats)
+    if t == AFTER and i[PHASE] & SUMS:
+        i[ANSWER] = digits_lost(stats)
 
 
 @inline
 def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
-    phase, training, item, per = i[0], i[1], i[2], shape[6]
+    phase, training, item, per = i[PHASE], i[TRAINING], i[ITEM], shape[6]
     fused = phase == SUMS | APPLY
     sample, c0, columns, first, last = _extent(t, shape, phase)
     l0, l1 = _lines(sample, c0, columns, shape)
     start, pitch = sample * shape[1] + c0, shape[2]
     own = np.empty((6, columns if fused else 1), weight.dtype)
-    h, step = _rows_at(i[17], own, sample, c0, shape, fused)
+    h, step = _rows_at(_wide(i, shape), own, sample, c0, shape, fused)
     numbers = (h, h + step, h + 2 * step)
     if fused:
         _affine_columns(l0, l1, per, stats, weight, bias, own)
@@ -270,12 +307,12 @@ def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
             for r in range(i0, i1, RUN):
                 whole, rest = _parts(r, min(r + RUN, i1), c0, columns, shape)
                 byte = (start + r * pitch) * item
-                streams = (i[3] + byte, i[4] + byte, i[5] + byte, i[7] + byte)
-                run(i[13], (whole, columns, pitch, *streams, *numbers, s, q))
+                streams = (i[G] + byte, i[X] + byte, i[OTHER] + byte, i[GATED] + byte)
+                run(i[SUMS_SWEEP], (whole, columns, pitch, *streams, *numbers, s, q))
                 if rest:
                     byte += whole * pitch * item
-                    streams = (i[3] + byte, i[4] + byte, i[5] + byte, i[7] + byte)
-                    run(i[13], (np.int64(1), rest, pitch, *streams, *numbers, s, q))
+                    streams = (i[G] + byte, i[X] + byte, i[OTHER] + byte, i[GATED] + byte)
+                    run(i[SUMS_SWEEP], (np.int64(1), rest, pitch, *streams, *numbers, s, q))
                 _flush(totals, l0, l1, k, partial)
         if fused:
             merge_chunks(partial, l0, l1)
@@ -284,42 +321,41 @@ def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
     if phase & APPLY:
         more = (h + 3 * step, h + 4 * step, h + 5 * step)
         # what came out of the first sweep needs no activation's derivative any more
-        g = i[7] if i[8] else i[3]
+        g = i[GATED] if i[REUSED] else i[G]
         i0, i1 = _rows_of(first, last, shape)
         whole, rest = _parts(i0, i1, c0, columns, shape)
         byte = (start + i0 * pitch) * item
-        streams = (g + byte, i[4] + byte, i[5] + byte, i[6] + byte)
-        run(i[14], (whole, columns, pitch, *streams, *numbers, *more))
+        streams = (g + byte, i[X] + byte, i[OTHER] + byte, i[DX] + byte)
+        run(i[GRADIENT_SWEEP], (whole, columns, pitch, *streams, *numbers, *more))
         if rest:
             byte += whole * pitch * item
-            streams = (g + byte, i[4] + byte, i[5] + byte, i[6] + byte)
-            run(i[14], (np.int64(1), rest, pitch, *streams, *numbers, *more))
+            streams = (g + byte, i[X] + byte, i[OTHER] + byte, i[DX] + byte)
+            run(i[GRADIENT_SWEEP], (np.int64(1), rest, pitch, *streams, *numbers, *more))
 
 
 @TaskKernel
 def columns_backward(t, integers, floats, computed):
     """Sums of the gradient (phase 1), the input's gradient (phase 2), or both a tile (phase 3).
 
-    Integers as for ``rows_backward``; before the shape the address of ``wide`` (samples, 6,
-    width).
+    Integers and scratch as for ``columns_forward``, but six numbers a column.
     """
-    i, shape = integers, _shape(integers, 18)
+    i, shape = integers, _shape(integers, SHAPE)
     samples, width, lines, per = shape[0], shape[2], shape[0] * shape[3], shape[6]
-    stats = carray(pointer_at(floats, i[11]), (4, lines // per))
-    sums = carray(pointer_at(floats, i[12]), (2, lines))
-    partial = carray(pointer_at(floats, i[15]), (_chunks(shape), 2, lines))
-    weight = carray(pointer_at(computed, i[9]), (i[16],))
-    bias = carray(pointer_at(computed, i[10]), (i[16],))
+    stats = carray(pointer_at(floats, i[STATS]), (4, lines // per))
+    sums = carray(pointer_at(floats, i[SUMMED]), (2, lines))
+    partial = carray(pointer_at(floats, i[SCRATCH]), (_chunks(shape), 2, lines))
+    weight = carray(pointer_at(computed, i[WEIGHT]), (i[CHANNELS],))
+    bias = carray(pointer_at(computed, i[BIAS]), (i[CHANNELS],))
     if t >= 0:
         _backward_task(t, i, shape, weight, bias, stats, sums, partial)
-    elif t == BEFORE and i[0] != SUMS | APPLY:
-        wide = carray(pointer_at(computed, i[17]), (samples, 6, width))
+    elif t == BEFORE and i[PHASE] != SUMS | APPLY:
+        wide = carray(pointer_at(computed, _wide(i, shape)), (samples, 6, width))
         for k in range(samples):
             l0, l1 = _lines(k, 0, width, shape)
             _affine_columns(l0, l1, per, stats, weight, bias, wide[k])
-            if i[0] == APPLY:
-                _gradient_columns(l0, l1, per, stats, weight, sums, i[1], shape, wide[k])
-    elif t == AFTER and i[0] == SUMS:
+            if i[PHASE] == APPLY:
+                _gradient_columns(l0, l1, per, stats, weight, sums, i[TRAINING], shape, wide[k])
+    elif t == AFTER and i[PHASE] == SUMS:
         merge_chunks(partial, 0, lines)
         gradient_sums_of_lines(0, lines, per, partial, stats, weight, sums)
 

@@ -6,6 +6,7 @@ layout that torch would give the output.
 
 from functools import lru_cache
 from itertools import product
+from math import gcd
 from typing import NamedTuple
 
 import torch
@@ -66,7 +67,7 @@ def _columns_plan(n: int, channels: int, length: int, groups: int, centred: int)
         chunk = -(-count // (32 * columns.RUN)) * columns.RUN
     shape = (samples, m * channels, width, channels, width, chunk, per, centred)
     lines = samples * channels
-    pitch = width if samples == 1 else channels * length
+    pitch = gcd(width, channels * length) if samples > 1 else width
     return Plan("columns", shape, -(-count // chunk), samples, lines // per, lines, pitch)
 
 
@@ -103,7 +104,9 @@ def _parameter(tensor: torch.Tensor | None, value: float, n: int, dtype: torch.d
     """Give a parameter in the compute type, or ``value`` everywhere where there is none."""
     if tensor is None:
         return _constant(value, n, dtype)
-    return dense(tensor.to(dtype))
+    tensor = dense(tensor.to(dtype))
+    _address(tensor)
+    return tensor
 
 
 def _address(tensor: torch.Tensor | None) -> int:
@@ -175,22 +178,16 @@ def compile_sweeps(dtype: torch.dtype) -> None:
 
 
 def _run(direction, p, phases, x, integers, floats):
-    """Call a kernel of the plan's family for each phase."""
+    """Call a kernel of the plan's family; give its answer."""
     family = rows if p.family == "rows" else columns
-    kernel = KERNELS[p.family, direction]
-    wide = None
+    scratch = p.chunks * 2 * p.lines
     if p.family == "columns":
-        size = p.shape[0] * (3 if direction == "forward" else 6) * p.shape[2]
-        wide = torch.empty(size, dtype=COMPUTE[x.dtype], device="cpu")
-        integers = (*integers, wide.data_ptr())
-    work = x.numel() * x.element_size() * 3
-    for phase in phases:
-        count = family.tasks(p.shape, phase, p.chunks)
-        kernel(work, COMPUTE[x.dtype], count, (phase, *integers, *p.shape), floats)
-
-
-def _scratch(p: Plan) -> torch.Tensor:
-    return torch.empty(p.chunks * 2 * p.lines, dtype=torch.float64, device="cpu")
+        scratch += p.shape[0] * 6 * p.shape[2]
+    counts = [(phase, family.tasks(p.shape, phase, p.chunks)) for phase in phases]
+    return KERNELS[p.family, direction](
+        x.numel() * x.element_size() * 3, COMPUTE[x.dtype], counts, scratch,
+        (*integers, *p.shape), floats,
+    )  # fmt: skip
 
 
 def forward(x, weight, bias, other, stats, activation, slope, eps, groups=0, centred=1):
@@ -209,14 +206,17 @@ def forward(x, weight, bias, other, stats, activation, slope, eps, groups=0, cen
         stats = torch.empty((4, p.statistics), dtype=torch.float64, device="cpu")
     weight = _parameter(weight, 1.0, channels, dtype)
     bias = _parameter(bias, 0.0, channels, dtype)
-    scratch = _scratch(p)
     sweeps = _forward_sweeps(
         int(p.family == "rows"), x.dtype, _streams(p, x, y), activation, slope, other is not None
     )
-    tensors = (x, x if other is None else other, y, weight, bias, stats, scratch)
-    integers = (x.element_size(), *map(_address, tensors), *sweeps, channels)
-    _run("forward", p, _phases(p) if own else (APPLY,), x, integers, (eps,))
-    if own and stats.numpy()[3].any():
+    at = x.data_ptr()
+    integers = (
+        x.element_size(), channels, 1, 0, _address(x), at if other is None else _address(other),
+        y.data_ptr(), 0, 0, 0, weight.data_ptr(), bias.data_ptr(), stats.data_ptr(), 0, *sweeps,
+        0, 0,
+    )  # fmt: skip
+    lost = _run("forward", p, _phases(p) if own else (APPLY,), x, integers, (eps,))
+    if own and lost:
         moments_in_float64(x, eps, stats)
         _run("forward", p, (APPLY,), x, integers, (eps,))
     return y, stats
@@ -244,17 +244,18 @@ def backward(
     at = formulas.NOWHERE
     if activation is not None:
         at = formulas.INPUT if other is None else formulas.OUTPUT if from_output else formulas.SUM
-    # a rounded product would reach dx twice
+    # not where a rounded product would reach dx
     reused = kept and (activation == "relu" or dtype == x.dtype)
     sweeps = _backward_sweeps(
         int(p.family == "rows"), x.dtype, _streams(p, x, dx, gated), activation, slope, at, kept,
         reused, bool(training),
     )  # fmt: skip
-    scratch = _scratch(p)
-    streams = (g, x, x if other is None else other, dx, dx if gated is None else gated)
+    at = _address(x)
     integers = (
-        int(training), x.element_size(), *map(_address, streams), int(reused),
-        *map(_address, (weight, bias, stats, sums)), *sweeps, _address(scratch), channels,
+        x.element_size(), channels, int(training), int(reused), at,
+        at if other is None else _address(other), 0, _address(g), dx.data_ptr(),
+        at if gated is None else gated.data_ptr(), weight.data_ptr(), bias.data_ptr(),
+        stats.data_ptr(), sums.data_ptr(), 0, 0, 0, *sweeps,
     )  # fmt: skip
     _run("backward", p, _phases(p), x, integers, ())
     if want_other and gated is None:
@@ -267,14 +268,13 @@ def backward(
 def running(running_mean, running_var, stats, momentum: float, count: int) -> None:
     """Move the running buffers towards the batch's statistics, in place."""
     both = (running_mean, running_var)
-    if not all(
-        b.dtype == torch.float32 and b.is_contiguous() and type(b) is torch.Tensor for b in both
-    ):
-        with torch.no_grad():
-            return update_by_torch(running_mean, running_var, stats, momentum, count)
+    for b in both:
+        if b.dtype != torch.float32 or not b.is_contiguous() or type(b) is not torch.Tensor:
+            with torch.no_grad():
+                update_by_torch(running_mean, running_var, stats, momentum, count)
+            return
     update_running(
-        0, running_mean.detach().numpy(), running_var.detach().numpy(), stats.numpy(),
+        0, running_mean.data_ptr(), running_var.data_ptr(), stats.data_ptr(), stats.shape[1],
         float(momentum), float(count),
     )  # fmt: skip
-    torch.autograd.graph.increment_version((running_mean, running_var))
-    return None
+    torch.autograd.graph.increment_version(both)

@@ -48,9 +48,13 @@ def _apply(x, weight, bias, add, stats, activation, negative_slope):
 def _backward(g, x, other, stats, weight, bias, act, slope, from_output, training, want_add):
     from equipoise.ops.normalize import cpu
 
-    dx, dadd, dweight, dbias = cpu.backward(
+    return cpu.backward(
         g, x, other, stats, weight, bias, ACTIVATIONS[act], slope, from_output, training, want_add
     )
+
+
+def _backward_operator(g, *args):
+    dx, dadd, dweight, dbias = _backward(g, *args)
     if dadd is None:
         dadd = dx.new_empty(0)
     # an operator's results are its own: none may be its argument, or a view of another
@@ -76,7 +80,7 @@ def _fake_backward(g, x, other, stats, weight, bias, act, slope, from_output, tr
 for _name, _kernel, _fake in (
     ("normalize_forward", _forward, _fake_forward),
     ("normalize_apply", _apply, _fake_apply),
-    ("normalize_backward", _backward, _fake_backward),
+    ("normalize_backward", _backward_operator, _fake_backward),
 ):
     _library.impl(_name, _kernel, "CPU")
     torch.library.register_fake(f"equipoise::{_name}", _fake, lib=_library)
@@ -140,8 +144,9 @@ class Normalize(torch.autograd.Function):
         needs = ctx.needs_input_grad
         return (
             dx if needs[0] else None,
-            dweight.to(weight.dtype) if needs[1] else None,
-            dbias.to(bias.dtype) if needs[2] else None,
+            # the engine rounds them to the parameters' types
+            dweight if needs[1] else None,
+            dbias if needs[2] else None,
             dadd if needs[3] else None,
             *(None,) * 4,
         )

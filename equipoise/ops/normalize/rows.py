@@ -21,13 +21,36 @@ from equipoise.ops.normalize.statistics import (
     APPLY,
     SUMS,
     affine_of_lines,
+    digits_lost,
     gradient_of_lines,
     gradient_sums_of_lines,
     merge_chunks,
     write_statistics,
 )
+from equipoise.ops.normalize.words import (
+    BIAS,
+    CHANNELS,
+    DX,
+    FIRST_SWEEP,
+    GATED,
+    GRADIENT_SWEEP,
+    ITEM,
+    MOMENTS_SWEEP,
+    OTHER,
+    OUTPUT_SWEEP,
+    REUSED,
+    SHAPE,
+    STATS,
+    SUMMED,
+    SUMS_SWEEP,
+    TRAINING,
+    WEIGHT,
+    G,
+    X,
+    Y,
+)
 from equipoise.ops.sweep.call import address, run
-from equipoise.ops.sweep.tasks import AFTER, TaskKernel, pointer_at
+from equipoise.ops.sweep.tasks import AFTER, ANSWER, PHASE, SCRATCH, TaskKernel, pointer_at
 
 # how many numbers give the first shift
 FIRST = 256
@@ -114,12 +137,12 @@ def _line_numbers(coef, k):
 
 @inline
 def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
-    phase, item, x = i[0], i[1], i[2]
+    phase, item, x = i[PHASE], i[ITEM], i[X]
     r0, r1, first, last = _extent(t, shape, phase)
     n, pitch, per = r1 - r0, shape[3], shape[8]
     coef = np.empty((3, n), weight.dtype)
     if phase & SUMS:
-        _first_shift(i[9], x, item, r0, r1, shape, stats)
+        _first_shift(i[FIRST_SWEEP], x, item, r0, r1, shape, stats)
         for r in range(r0, r1):
             coef[0, r - r0] = stats[0, r // per]
             # the shift as the sweep sees it
@@ -130,7 +153,7 @@ def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
             begin, end = _pieces_of(k, k + 1, shape)
             for v in range(begin, end):
                 at, size = _piece(v, r0, shape)
-                run(i[10], (n, size, pitch, x + at * item, _line_numbers(coef, 0), s, q))
+                run(i[MOMENTS_SWEEP], (n, size, pitch, x + at * item, _line_numbers(coef, 0), s, q))
         if phase & APPLY:
             count = np.float64(shape[1] * shape[2] * per)
             merge_chunks(partial, r0, r1)
@@ -143,36 +166,37 @@ def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
         for v in range(begin, end):
             at, size = _piece(v, r0, shape)
             byte = at * item
-            run(i[11], (n, size, pitch, x + byte, i[3] + byte, i[4] + byte, h, a, b))
+            run(i[OUTPUT_SWEEP], (n, size, pitch, x + byte, i[OTHER] + byte, i[Y] + byte, h, a, b))
 
 
 @TaskKernel
 def rows_forward(t, integers, floats, computed):
     """Statistics (phase 1), normalization (phase 2), or both a group (phase 3).
 
-    Integers: phase, bytes of a stored number, addresses of x, other, y (stored type), weight,
-    bias (compute type), stats (4, statistics), partial (chunks, 2, lines) (float64), addresses
-    of the sweeps first, moments and output, channels, shape.  Floats: eps.
+    Integers: see ``words``; floats: eps.  The scratch is partial (chunks, 2, lines).  Answers
+    whether digits were lost.
     """
-    i, shape = integers, _shape(integers, 13)
+    i, shape = integers, _shape(integers, SHAPE)
     lines, per = shape[0], shape[8]
-    stats = carray(pointer_at(floats, i[7]), (4, lines // per))
-    partial = carray(pointer_at(floats, i[8]), (_counts(shape)[1], 2, lines))
+    stats = carray(pointer_at(floats, i[STATS]), (4, lines // per))
+    partial = carray(pointer_at(floats, i[SCRATCH]), (_counts(shape)[1], 2, lines))
     if t >= 0:
-        weight = carray(pointer_at(computed, i[5]), (i[12],))
-        bias = carray(pointer_at(computed, i[6]), (i[12],))
+        weight = carray(pointer_at(computed, i[WEIGHT]), (i[CHANNELS],))
+        bias = carray(pointer_at(computed, i[BIAS]), (i[CHANNELS],))
         _forward_task(t, i, shape, floats[0], weight, bias, stats, partial)
-    elif t == AFTER and i[0] == SUMS:
+    elif t == AFTER and i[PHASE] == SUMS:
         merge_chunks(partial, 0, lines)
         for r in range(lines // per):
             count = np.float64(shape[1] * shape[2] * per)
             write_statistics(partial, r, per, count, floats[0], shape[9], stats)
+    if t == AFTER and i[PHASE] & SUMS:
+        i[ANSWER] = digits_lost(stats)
 
 
 @inline
 def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
-    phase, training, item = i[0], i[1], i[2]
-    g, x, other, dx, gated = i[3], i[4], i[5], i[6], i[7]
+    phase, training, item = i[PHASE], i[TRAINING], i[ITEM]
+    g, x, other, dx, gated = i[G], i[X], i[OTHER], i[DX], i[GATED]
     r0, r1, first, last = _extent(t, shape, phase)
     n, pitch, per = r1 - r0, shape[3], shape[8]
     coef = np.empty((6, n), weight.dtype)
@@ -187,7 +211,7 @@ def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
                 at, size = _piece(v, r0, shape)
                 byte = at * item
                 streams = (g + byte, x + byte, other + byte, gated + byte)
-                run(i[13], (n, size, pitch, *streams, h, scale, offset, s, q))
+                run(i[SUMS_SWEEP], (n, size, pitch, *streams, h, scale, offset, s, q))
         if phase & APPLY:
             merge_chunks(partial, r0, r1)
             gradient_sums_of_lines(r0, r1, per, partial, stats, weight, sums)
@@ -196,35 +220,31 @@ def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
         gradient_of_lines(r0, r1, per, stats, weight, sums, count, training, shape[9], coef[3:])
         a, b, c = _line_numbers(coef, 3), _line_numbers(coef, 4), _line_numbers(coef, 5)
         # what came out of the first sweep needs no activation's derivative any more
-        g = gated if i[8] else g
+        g = gated if i[REUSED] else g
         begin, end = _pieces_of(first, last, shape)
         for v in range(begin, end):
             at, size = _piece(v, r0, shape)
             byte = at * item
             streams = (g + byte, x + byte, other + byte, dx + byte)
-            run(i[14], (n, size, pitch, *streams, h, scale, offset, a, b, c))
+            run(i[GRADIENT_SWEEP], (n, size, pitch, *streams, h, scale, offset, a, b, c))
 
 
 @TaskKernel
 def rows_backward(t, integers, floats, computed):
     """Sums of the gradient (phase 1), the input's gradient (phase 2), or both a group (phase 3).
 
-    Integers: phase, whether the statistics were the batch's own, bytes of a stored number,
-    addresses of the upstream gradient, x, other (what was added, or the output), dx, gated (the
-    gradient before the activation) (stored type), whether phase 2 starts from gated, addresses
-    of weight, bias (compute type), stats (4, statistics), sums (2, lines: of g and g * xhat),
-    the sweeps gradient_sums and input_gradient, partial (chunks, 2, lines), channels, shape.
+    Integers and scratch as for ``rows_forward``.
     """
-    i, shape = integers, _shape(integers, 17)
+    i, shape = integers, _shape(integers, SHAPE)
     lines, per = shape[0], shape[8]
-    stats = carray(pointer_at(floats, i[11]), (4, lines // per))
-    sums = carray(pointer_at(floats, i[12]), (2, lines))
-    partial = carray(pointer_at(floats, i[15]), (_counts(shape)[1], 2, lines))
-    weight = carray(pointer_at(computed, i[9]), (i[16],))
-    bias = carray(pointer_at(computed, i[10]), (i[16],))
+    stats = carray(pointer_at(floats, i[STATS]), (4, lines // per))
+    sums = carray(pointer_at(floats, i[SUMMED]), (2, lines))
+    partial = carray(pointer_at(floats, i[SCRATCH]), (_counts(shape)[1], 2, lines))
+    weight = carray(pointer_at(computed, i[WEIGHT]), (i[CHANNELS],))
+    bias = carray(pointer_at(computed, i[BIAS]), (i[CHANNELS],))
     if t >= 0:
         _backward_task(t, i, shape, weight, bias, stats, sums, partial)
-    elif t == AFTER and i[0] == SUMS:
+    elif t == AFTER and i[PHASE] == SUMS:
         merge_chunks(partial, 0, lines)
         gradient_sums_of_lines(0, lines, per, partial, stats, weight, sums)
 

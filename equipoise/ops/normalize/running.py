@@ -1,13 +1,36 @@
 """The running buffers' update as a kernel: a moving average, the variance unbiased."""
 
-from equipoise.ops.jit import Kernel
+from numba import carray, types
+
+from equipoise.ops.jit import Kernel, emits
+
+
+def _pointer(kind):
+    @emits
+    def at(typingctx, address):
+        """Turn an address into a pointer, for ``carray``."""
+
+        def codegen(context, builder, signature, args):
+            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
+
+        return types.CPointer(kind)(types.int64), codegen
+
+    return at
+
+
+_single, _double = _pointer(types.float32), _pointer(types.float64)
 
 
 @Kernel
-def update_running(running_mean, running_var, stats, momentum, count):
-    """running = (1 - momentum) * running + momentum * batch, in float64."""
+def update_running(running_mean, running_var, stats, channels, momentum, count):
+    """running = (1 - momentum) * running + momentum * batch, in float64.
+
+    Addresses of the float32 buffers and of the batch's (2 or more, channels) float64 statistics.
+    """
+    means = carray(_single(running_mean), (channels,))
+    variances = carray(_single(running_var), (channels,))
+    batch = carray(_double(stats), (2, channels))
     unbiased = count / (count - 1.0)
-    for r in range(running_mean.size):
-        running_mean[r] = (1.0 - momentum) * running_mean[r] + momentum * stats[0, r]
-        variance = stats[1, r] * unbiased
-        running_var[r] = (1.0 - momentum) * running_var[r] + momentum * variance
+    for r in range(channels):
+        means[r] = (1.0 - momentum) * means[r] + momentum * batch[0, r]
+        variances[r] = (1.0 - momentum) * variances[r] + momentum * (batch[1, r] * unbiased)

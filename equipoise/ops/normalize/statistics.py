@@ -50,6 +50,16 @@ def write_statistics(partial, r, per, count, eps, centred, stats):
 
 
 @inline
+def digits_lost(stats):
+    """Tell whether any statistic is to be taken anew."""
+    lost = 0
+    for r in range(stats.shape[1]):
+        if stats[3, r] != 0.0:
+            lost = 1
+    return lost
+
+
+@inline
 def affine_of_lines(l0, l1, per, stats, weight, bias, coef):
     """Write (3, lines) shift, scale and offset: the layer is (x - shift) * scale + offset."""
     c = l0 % weight.size

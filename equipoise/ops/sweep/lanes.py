@@ -152,7 +152,8 @@ _LN2 = {
     True: (0.693359375, -2.12194440e-4),
     False: (6.93147180369123816490e-01, 1.90821492927058770002e-10),
 }
-_LIMITS = {True: (88.72, -87.33, 88.0, -87.0), False: (709.78, -708.39, 709.0, -708.0)}
+# beyond them exp overflows, or its result is subnormal
+_LIMITS = {True: (88.72283, -87.33654), False: (709.782712893384, -708.3964185322641)}
 
 
 def exp(x):
@@ -160,11 +161,11 @@ def exp(x):
     if not isinstance(x, Lanes):
         return np.exp(x)
     single = _is_single(x)
-    high, low, top, bottom = _LIMITS[single]
+    high, low = _LIMITS[single]
     large, tiny, number = x > high, x < low, x.is_number()
     # comparisons, not min and max: NaN stays NaN
-    z = where(x > top, top, x)
-    z = where(z < bottom, bottom, z)
+    z = where(x > high, high, x)
+    z = where(z < low, low, z)
     k = floor(z * 1.4426950408889634 + 0.5)
     k = where(number, k, 0.0)
     first, second = _LN2[single]
@@ -173,7 +174,8 @@ def exp(x):
     p = coefficients[0]
     for c in coefficients[1:]:
         p = p * r + c
-    y = p * _power_of_two(k)
+    # 2^k in two factors: the largest k is beyond the exponents of its format
+    y = p * _power_of_two(k - 1.0) * 2.0
     return where(large, math.inf, where(tiny, 0.0, y))
 
 

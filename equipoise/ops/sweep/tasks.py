@@ -14,9 +14,13 @@ from numba import types
 from numba.np.arrayobj import make_array
 
 from equipoise.ops import jit
+from equipoise.ops.sweep.call import address as address_of
 
 # tasks before and after the loop, for what runs once
 BEFORE, AFTER = -1, -2
+
+# where a kernel's integers hold what the loop uses, and where its own begin
+PHASE, SCRATCH, NUMBERS, ANSWER, PHASES, HEAD = 0, 1, 2, 3, 4, 8
 
 _COMPUTED = {torch.float32: types.float32, torch.float64: types.float64}
 
@@ -49,11 +53,19 @@ def pointer_at(typingctx, tag, address):
     return tag(tag, types.int64), codegen
 
 
-def _loop(count, address, integers, floats):
-    _call(address, BEFORE, integers, floats)
-    for task in numba.prange(count):
-        _call(address, np.int64(task), integers, floats)
-    _call(address, AFTER, integers, floats)
+def _loop(address, integers, floats):
+    scratch = np.empty(integers[NUMBERS] + 1)
+    integers[SCRATCH] = address_of(scratch, 0)
+    for k in (PHASES, PHASES + 2):
+        phase, count = integers[k], integers[k + 1]
+        if phase:
+            integers[PHASE] = phase
+            _call(address, BEFORE, integers, floats)
+            for task in numba.prange(count):
+                _call(address, np.int64(task), integers, floats)
+            _call(address, AFTER, integers, floats)
+    # the scratch must live until here: Numba frees an array after its last use
+    scratch[0] = 0.0
 
 
 _run = jit.Kernel(_loop)
@@ -62,6 +74,8 @@ _run = jit.Kernel(_loop)
 class TaskKernel:
     """A kernel ``function(task, integers, floats, computed)``.
 
+    The integers begin with the loop's own: the phase, the address of the scratch, its size in
+    float64 numbers, what the kernel answers, and the phases with their numbers of tasks.
     ``computed`` is a null pointer whose type says what numbers are computed in.
     """
 
@@ -85,7 +99,12 @@ class TaskKernel:
             self._compiled[dtype] = found
         return found
 
-    def __call__(self, work: int, dtype: torch.dtype, count: int, integers, floats):
-        """Run tasks BEFORE, 0 to ``count`` - 1, and AFTER; ``work`` as for ``Kernel``."""
-        address = self.compiled(dtype).address
-        _run(work, count, address, np.array(integers, np.int64), np.array(floats, np.float64))
+    def __call__(self, work: int, dtype: torch.dtype, phases, scratch: int, integers, floats):
+        """Run tasks BEFORE, 0 to count - 1, and AFTER for each (phase, count); give the answer.
+
+        ``work`` as for ``Kernel``; ``scratch`` numbers of float64 are lent to the kernel.
+        """
+        (p1, n1), (p2, n2) = phases[0], phases[1] if len(phases) > 1 else (0, 0)
+        words = np.array((0, 0, scratch, 0, p1, n1, p2, n2, *integers), np.int64)
+        _run(work, self.compiled(dtype).address, words, np.array(floats, np.float64))
+        return words[ANSWER]

@@ -1,0 +1,95 @@
+"""The formulas of the sweeps: what a norm does to each number, once for all layouts and types.
+
+A *line* is a stretch of numbers that share their statistics and their weight: a run of memory
+(``axis`` 1, contiguous images) or a column (``axis`` 0, channels_last).  The mean reaches a sweep
+as a shift in the compute type and a rest that goes into the offset, so that no digit of it is
+lost: x - shift is exact where x is near the mean.
+"""
+
+from functools import cache
+
+from equipoise.ops.normalize.activations import activate, gate
+from equipoise.ops.sweep.sweep import Sweep
+
+# where the activation's derivative is taken: nowhere, at the layer of x, of x and what was
+# added, or at the output, whose sign is enough for ReLU
+NOWHERE, INPUT, SUM, OUTPUT = range(4)
+
+
+def _lines(axis: int, names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    return {"rows" if axis else "columns": names}
+
+
+@cache
+def first(axis: int) -> Sweep:
+    """Sum the first numbers, for a shift."""
+
+    def formula(v):
+        return {"s": v.x}
+
+    return Sweep("first", formula, axis, ("x",), sums=("s",))
+
+
+@cache
+def moments(axis: int) -> Sweep:
+    """Sum x - shift and its square."""
+
+    def formula(v):
+        d = v.x - v.shift
+        return {"s": d, "q": d * d}
+
+    return Sweep("moments", formula, axis, ("x",), sums=("s", "q"), **_lines(axis, ("shift",)))
+
+
+@cache
+def output(axis: int, activation: str | None, slope: float, added: bool) -> Sweep:
+    """Give y = act((x - shift) * scale + offset + other)."""
+
+    def formula(v):
+        z = (v.x - v.shift) * v.scale + v.offset
+        return {"y": activate(z + v.other if added else z, activation, slope)}
+
+    lines = _lines(axis, ("shift", "scale", "offset"))
+    return Sweep("output", formula, axis, ("x", "other"), ("y",), **lines)
+
+
+def _gated(v, activation, slope, at):
+    """Give the gradient before the activation."""
+    if at == NOWHERE:
+        return v.g
+    if at == OUTPUT:
+        return gate(v.g, v.other, activation, slope)
+    z = (v.x - v.shift) * v.scale + v.offset
+    return gate(v.g, z + v.other if at == SUM else z, activation, slope)
+
+
+@cache
+def gradient_sums(axis: int, activation: str | None, slope: float, at: int, kept: bool) -> Sweep:
+    """Sum the gradient before the activation, and it times x - shift; write it where kept."""
+
+    def formula(v):
+        g = _gated(v, activation, slope, at)
+        out = {"s": g, "q": g * (v.x - v.shift)}
+        return out | {"gated": g} if kept else out
+
+    lines = _lines(axis, ("shift", "scale", "offset"))
+    return Sweep(
+        "gradient_sums", formula, axis, ("g", "x", "other"), ("gated",), sums=("s", "q"), **lines
+    )
+
+
+@cache
+def input_gradient(
+    axis: int, activation: str | None, slope: float, at: int, training: bool
+) -> Sweep:
+    """Give dx = a * g + b * (x - shift) + c, g before the activation; in evaluation a * g."""
+
+    def formula(v):
+        g = _gated(v, activation, slope, at)
+        if not training:
+            # x plays no part, be it NaN
+            return {"dx": v.a * g}
+        return {"dx": v.a * g + (v.b * (v.x - v.shift) + v.c)}
+
+    lines = _lines(axis, ("shift", "scale", "offset", "a", "b", "c"))
+    return Sweep("input_gradient", formula, axis, ("g", "x", "other"), ("dx",), **lines)

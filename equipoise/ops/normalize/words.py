@@ -1,0 +1,23 @@
+"""What the kernels are told: the places of their integers, the same for all of them.
+
+First what the loop over tasks uses itself, then sizes, flags and addresses (0 where a direction
+has no use for one), then the plan's shape.
+"""
+
+from equipoise.ops.sweep.tasks import HEAD
+
+(
+    # bytes of a stored number; channels; were the statistics the batch's own; does the second
+    # phase of backward start from what the first one wrote
+    ITEM, CHANNELS, TRAINING, REUSED,
+    # tensors of stored numbers: input, what was added (or the output), output; upstream
+    # gradient, the input's gradient, the gradient before the activation
+    X, OTHER, Y, G, DX, GATED,
+    # (channels,) in the compute type
+    WEIGHT, BIAS,
+    # float64: (4, statistics), and (2, lines) sums of g and g * xhat
+    STATS, SUMMED,
+    # the sweeps' code
+    FIRST_SWEEP, MOMENTS_SWEEP, OUTPUT_SWEEP, SUMS_SWEEP, GRADIENT_SWEEP,
+    SHAPE,
+) = range(HEAD, HEAD + 20)  # fmt: skip
