@@ -61,7 +61,7 @@ class Scaler(Shipped, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Summarise the columns that are scaled, X (rows, columns), C or F order."""
         raise NotImplementedError
 
-    def _adopt(self, summary: Summary) -> None:
+    def _adopt(self, summary: Any) -> None:
         """Set every fitted attribute from ``summary`` and keep it as ``_summary``."""
         raise NotImplementedError
 

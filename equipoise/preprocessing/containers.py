@@ -161,9 +161,10 @@ class Tensor:
 
     def matrix(self, chosen):
         """Give the chosen columns."""
-        return (
-            self.x if chosen is None else self.x[:, torch.as_tensor(chosen, device=self.x.device)]
-        )
+        return self.x if chosen is None else self.x[:, self._index(chosen)]
+
+    def _index(self, chosen):
+        return torch.as_tensor(chosen, device=self.x.device)
 
     def map(self, chosen, how, in_place, out):
         """Scale the chosen columns; give the tensor and whether any was infinite."""

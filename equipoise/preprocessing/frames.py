@@ -32,6 +32,18 @@ class _Frame:
     def __init__(self, x):
         self.x = x
 
+    def matrix(self, chosen) -> np.ndarray:
+        """Give the numbers of the chosen columns."""
+        raise NotImplementedError
+
+    def owned(self, matrix) -> bool:
+        """Tell whether the matrix is a copy that may be overwritten."""
+        raise NotImplementedError
+
+    def back(self, chosen, mapped):
+        """Give a frame like this one, the chosen columns replaced."""
+        raise NotImplementedError
+
     def map(self, chosen, how, in_place, out):
         """Scale the chosen columns; give a frame (an array for ``out``) and if any was infinite."""
         matrix = self.matrix(chosen)

@@ -1,6 +1,6 @@
 """MaxAbsScaler: the largest absolute value of each column becomes 1."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -63,7 +63,7 @@ class MaxAbsScaler(Scaler):
     def _summarize(self, X, weights=None):
         return MomentsSummary.of(X, weights)
 
-    def _adopt(self, summary):
+    def _adopt(self, summary: Any):
         self._summary = summary
         found = summary.per_column(self.shared)
         largest = np.maximum(np.abs(found["min"]), np.abs(found["max"]))

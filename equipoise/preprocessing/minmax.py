@@ -1,6 +1,6 @@
 """MinMaxScaler: each column between two bounds."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -84,7 +84,7 @@ class MinMaxScaler(Scaler):
     def _summarize(self, X, weights=None):
         return MomentsSummary.of(X, weights)
 
-    def _adopt(self, summary):
+    def _adopt(self, summary: Any):
         self._summary = summary
         found = summary.per_column(self.shared)
         nothing = found["count"] == 0

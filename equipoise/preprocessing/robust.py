@@ -1,6 +1,6 @@
 """RobustScaler: median 0 and a range of quantiles 1 in each column, exact or from a stream."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -143,7 +143,7 @@ class RobustScaler(Scaler):
             raise ValueError("RobustScaler takes sample_weight in fit alone, with all rows at hand")
         return QuantileSketches.of(X, self.rank_error)
 
-    def _adopt(self, summary):
+    def _adopt(self, summary: Any):
         self._summary = summary
         found = summary.quantiles(self._wanted(), self.shared)
         self._set(found, 0.0 if summary.exact(self.shared) else summary.rank_error)
@@ -185,12 +185,9 @@ class RobustScaler(Scaler):
         self.rank_error_ = rank_error
 
     def _affine(self):
-        zeros = np.zeros(len(self._empty))
+        shift = np.zeros(len(self._empty)) if self.center_ is None else self.center_
         ones = np.where(self._empty, np.nan, 1.0)
-        return Affine(
-            self.center_ if self.with_centering else zeros,
-            self.scale_ if self.with_scaling else ones,
-        )
+        return Affine(shift, ones if self.scale_ is None else self.scale_)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -257,5 +254,7 @@ def _sorted_ranks(values, q):
     if count[0] == 0:
         return np.full(len(q), np.nan)
     low, high, part = reference.ranks(count, q)
-    ends = (values[torch.as_tensor(k[0], device=values.device)].double().cpu() for k in (low, high))
-    return reference.between(*ends, part[0])
+    below, above = (
+        values[torch.as_tensor(k[0], device=values.device)].double().cpu() for k in (low, high)
+    )
+    return reference.between(below, above, part[0])

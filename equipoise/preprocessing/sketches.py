@@ -24,7 +24,7 @@ def _kll():
             "RobustScaler needs datasketches for streams, partial_fit and merge: "
             "pip install 'equipoise[sketch]'. fit on a whole array is exact and does without."
         ) from error
-    return datasketches.kll_doubles_sketch
+    return getattr(datasketches, "kll_doubles_sketch")  # noqa: B009, compiled: pyright sees no names
 
 
 def available() -> bool:
@@ -77,7 +77,7 @@ class QuantileSketches:
 
     def rows(self) -> int:
         """Count the rows that were seen, NaNs as well."""
-        return round(float((self.moments.count + self.moments.nan_count).max(initial=0)))
+        return round(float(np.max(self.moments.count + self.moments.nan_count, initial=0)))
 
     def exact(self, shared: bool = False) -> bool:
         """Tell whether the sketches still hold every value."""
@@ -101,7 +101,7 @@ class QuantileSketches:
         parts = [np.frombuffer(sketch.serialize(), np.uint8) for sketch in self._sketches]
         sizes = np.array([len(part) for part in parts], np.int64)
         return {
-            "moments": self.moments.state,
+            "moments": np.asarray(self.moments.state),
             "sketches": np.concatenate(parts),
             "sketch_sizes": sizes,
             "rank_error": np.array([self.rank_error]),
@@ -127,7 +127,7 @@ class QuantileSketches:
 
 def _columns(X, start):
     """Give some rows as contiguous float64 columns."""
-    part = X[start : start + ROWS]
+    part: Any = X[start : start + ROWS]
     if isinstance(part, torch.Tensor):
         part = part.double().cpu().numpy()
     if sparse.issparse(part):

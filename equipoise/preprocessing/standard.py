@@ -1,6 +1,6 @@
 """StandardScaler: mean 0 and variance 1 in each column."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy import sparse
@@ -97,7 +97,7 @@ class StandardScaler(Scaler):
     def _summarize(self, X, weights=None):
         return MomentsSummary.of(X, weights)
 
-    def _adopt(self, summary):
+    def _adopt(self, summary: Any):
         self._summary = summary
         found = summary.per_column(self.shared)
         self._require_variance(found["var"])
@@ -120,11 +120,10 @@ class StandardScaler(Scaler):
 
     def _affine(self):
         count = self._summary.moments.shape[0]
-        shift = self.mean_ if self.with_mean else np.zeros(count)
-        return Affine(shift, self.scale_ if self.with_std else self._ones(count))
-
-    def _ones(self, count):
-        return np.where(np.isnan(self._summary.moments.mean), np.nan, np.ones(count))
+        shift = self.mean_ if self.with_mean and self.mean_ is not None else np.zeros(count)
+        # a column without any number has no scale
+        ones = np.where(np.isnan(self._summary.moments.mean), np.nan, 1.0)
+        return Affine(shift, ones if self.scale_ is None else self.scale_)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -35,7 +35,7 @@ class MomentsSummary:
 
     def together(self) -> "MomentsSummary":
         """Give the summary of all values as those of one column."""
-        state = self.moments.state
+        state = np.asarray(self.moments.state)
         return MomentsSummary(Moments.from_state(_merge_columns(state)))
 
     def finite(self) -> bool:
@@ -51,11 +51,11 @@ class MomentsSummary:
 
     def rows(self) -> int:
         """Count the rows that were seen, NaNs as well."""
-        return round(float((self.moments.count + self.moments.nan_count).max(initial=0)))
+        return round(float(np.max(self.moments.count + self.moments.nan_count, initial=0)))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Give all that is known as arrays."""
-        return {"moments": self.moments.state}
+        return {"moments": np.asarray(self.moments.state)}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, Any]) -> "MomentsSummary":
@@ -76,6 +76,6 @@ def _merge_columns(state: np.ndarray) -> np.ndarray:
     while state.shape[1] > 1:
         half = state.shape[1] // 2
         parts = [Moments.from_state(state[:, i : i + half]) for i in (0, half)]
-        rest = state[:, 2 * half :]
-        state = np.concatenate([reduce(Moments.merge, parts).state, rest], axis=1)
+        merged = np.asarray(reduce(Moments.merge, parts).state)
+        state = np.concatenate([merged, state[:, 2 * half :]], axis=1)
     return state

@@ -52,12 +52,16 @@ class Table:
 def _checked(scaler, x):
     """Give a NumPy or SciPy matrix of real numbers; infinities are looked for later."""
     plain = isinstance(x, np.ndarray) and x.dtype.kind in "fiub"
+    takes_sparse = scaler.__sklearn_tags__().input_tags.sparse
+    # integers are converted piece by piece
+    options: dict[str, Any] = {
+        "accept_sparse": ("csr", "csc") if takes_sparse else False,
+        "dtype": None if plain else FLOATS,
+    }
     try:
         return check_array(
             x,
-            accept_sparse=("csr", "csc") if scaler.__sklearn_tags__().input_tags.sparse else False,
-            # integers are converted piece by piece
-            dtype=None if plain else FLOATS,
+            **options,
             ensure_all_finite=False,
             estimator=scaler,
             input_name="X",

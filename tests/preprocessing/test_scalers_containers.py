@@ -81,6 +81,9 @@ def test_tensors_of_other_dtypes(dtype):
     assert z.dtype == (torch.float64 if dtype == torch.int32 else dtype)
     exact = StandardScaler().fit_transform(x.double())
     assert (z.double() - exact).abs().max() < 0.02
+    part = StandardScaler(columns=[1]).fit_transform(x)
+    assert torch.equal(part[:, 1], z[:, 1])
+    assert torch.equal(part[:, 0], x[:, 0].to(part.dtype))
 
 
 @pytest.mark.parametrize("want", ["pandas", "polars", "default"])

@@ -87,6 +87,7 @@ def _column(data, indices, weights, first, last, total, out, c):
     for start in range(first, last, RUN):
         stop = min(start + RUN, last)
         shift = _guess(data, start, stop)
+        count, sums, squares, low, high = 0.0, 0.0, 0.0, np.inf, -np.inf
         for left in range(PASSES):
             sums, squares, count, low, high = _add(data, indices, weights, start, stop, shift, seen)
             if count == 0.0 or not is_far(count, sums, squares) or left == PASSES - 1:

@@ -5,6 +5,8 @@ lies in the bins of the wanted ranks.  Where that is too much, as with a few hug
 columns go through `narrow`.
 """
 
+from typing import Any
+
 import numpy as np
 
 from equipoise.moments import Moments
@@ -50,8 +52,8 @@ def _quantiles(x, q, known):
     every = np.sort(np.concatenate([below, above], axis=1), axis=1)
     columns = np.arange(x.shape[1])[:, None]
     found = _ranked(x, (count, *known[1:], every))
-    ends = (found[columns, _places(every, wanted)] for wanted in (below, above))
-    return np.where(count > 0, between(*ends, part).T, np.nan)
+    low, high = (found[columns, _places(every, wanted)] for wanted in (below, above))
+    return np.where(count > 0, between(low, high, part).T, np.nan)
 
 
 def _places(every, wanted):
@@ -94,7 +96,7 @@ class _Linear:
             self.sound = np.isfinite(factor) & np.isfinite(1 / factor)
         self.factor = np.where(self.sound, factor, 0).astype(x.dtype)
         self.constant = high == self.low
-        self.plan = walk(x, x)
+        self.plan: Any = walk(x, x)
         self.memory = flat(x, tuple(s // x.itemsize for s in x.strides))
 
     def _sweep(self, wanted, collecting, counts, keep, places, found, least, most):
@@ -124,7 +126,7 @@ class _Linear:
         np.put_along_axis(wanted.T, slot, at.astype(np.int32), axis=1)
         sizes = self._sizes(counts, wanted)
         keep = self._kept(sizes)
-        sizes *= keep[None, :, None]
+        sizes = sizes * keep[None, :, None]
         # the groups' shares of a slot lie side by side
         stop = sizes.transpose(1, 2, 0).reshape(-1).cumsum().reshape(p, slots, -1)
         stop = stop.transpose(2, 0, 1)
@@ -138,7 +140,7 @@ class _Linear:
         """Find the bin of each rank, and how many values lie below that bin."""
         p = self.x.shape[1]
         total = counts.sum(axis=0, dtype=np.uint32).reshape(p, -1).cumsum(axis=1, dtype=np.int64)
-        at = np.empty(self.every.shape, np.int64)
+        at: Any = np.empty(self.every.shape, np.int64)
         for t in range(at.shape[1]):
             at[:, t] = (total <= self.every[:, t, None]).sum(axis=1)
         at = np.minimum(at, self.bins - 1)
