@@ -15,6 +15,9 @@ _NAMES: dict[str, str] = {
     "RidgeCV": "ridge_cv",
     "enet_path": "path",
     "lasso_path": "path",
+    "plot_cv": "plot",
+    "plot_path": "plot",
+    "ridge_path": "ridge_cv",
 }
 
 __all__ = [
@@ -27,6 +30,9 @@ __all__ = [
     "RidgeCV",
     "enet_path",
     "lasso_path",
+    "plot_cv",
+    "plot_path",
+    "ridge_path",
 ]
 
 

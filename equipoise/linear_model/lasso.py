@@ -1,0 +1,297 @@
+"""Lasso and ElasticNet: scikit-learn's estimators on the solver of ``ops.descend``."""
+
+import warnings
+from numbers import Integral, Real
+from typing import ClassVar
+
+import numpy as np
+from scipy import sparse
+from sklearn.base import MultiOutputMixin, _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from equipoise.linear_model.base import LinearRegressor, check_fit, penalty_factors
+from equipoise.linear_model.path import enet_path, lasso_path
+from equipoise.linear_model.problem import (
+    SOLVERS,
+    Problem,
+    Settings,
+    info,
+    seed_of,
+    warn_unless_converged,
+)
+
+
+class ElasticNet(MultiOutputMixin, LinearRegressor):
+    """Linear regression with a penalty between L1 and L2.
+
+    Minimises, over coefficients w and an intercept b, with weights s that sum to n,
+
+        1/(2n) Σ s_i (y_i − x_i·w − b)² + alpha Σ_j f_j (l1_ratio |w_j| + ½ (1 − l1_ratio) w_j²)
+
+    scikit-learn's objective, and the factors f.  X is never copied while it is float32 or
+    float64, dense in C or Fortran order or CSC: it is centred and scaled implicitly.  Sums are
+    kept in float64.
+
+    Parameters
+    ----------
+    alpha : float, default 1.0
+        Strength of the penalty, at least 0.
+    l1_ratio : float in [0, 1], default 0.5
+        1 is the Lasso, 0 is Ridge.
+    fit_intercept : bool, default True
+    precompute : bool or array (p, p), default False
+        True computes the cross products of all columns first.  An array says that it is worth
+        while; it is used itself where columns are neither centred, scaled nor weighted.
+    max_iter : int, default 1000
+        The most sweeps over the coordinates.
+    copy_X : bool, default True
+        X is never written to, whatever this says.
+    tol : float, default 1e-4
+        The fit ends when the duality gap is at most tol times the sum of squares of the centred
+        y.  It mostly ends at the gap of an exact solution, about 1e-15.
+    warm_start : bool, default False
+        Start from the coefficients of the last fit.
+    positive : bool, default False
+        No coefficient below zero.
+    random_state, selection : default None and "cyclic"
+        ``selection="random"`` sweeps in random order.
+    standardize : bool, default False
+        Penalise coefficients of columns divided by their standard deviation (ddof 0), as glmnet
+        does; ``coef_`` is on the scale of X.
+    penalty_weights : None or array (p,)
+        The factors f: 0 leaves a feature free, inf leaves it out.
+    solver : "auto", "follow" or "descend"
+        Follow the exact solution as the penalty falls, or sweep over coordinates.
+
+    Attributes
+    ----------
+    coef_ : array (p,) or (targets, p)
+    intercept_ : float or array (targets,)
+    n_iter_ : int or list
+        Sweeps, or where the solution was followed, rounds of it.
+    dual_gap_ : float or array (targets,)
+        Of the objective above.
+    solver_info_ : dict or list
+        Which solver ran, why, and what it did.
+
+    References
+    ----------
+    Osborne, Presnell and Turlach (2000); Efron et al., "Least angle regression" (2004);
+    Friedman, Hastie and Tibshirani, "Regularization paths" (2010).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from equipoise.linear_model import ElasticNet
+    >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]])
+    >>> model = ElasticNet(alpha=0.1).fit(X, X[:, 0] * 2)
+    >>> model.coef_.round(3), round(model.intercept_, 3)
+    (array([1.885, 0.   ]), 0.173)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+        "fit_intercept": ["boolean"],
+        "precompute": ["boolean", "array-like"],
+        "max_iter": [Interval(Integral, 1, None, closed="left"), None],
+        "copy_X": ["boolean"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "warm_start": ["boolean"],
+        "positive": ["boolean"],
+        "random_state": ["random_state"],
+        "selection": [StrOptions({"cyclic", "random"})],
+        "standardize": ["boolean"],
+        "penalty_weights": ["array-like", None],
+        "solver": [StrOptions(set(SOLVERS))],
+    }
+
+    path = staticmethod(enet_path)
+
+    def __init__(
+        self,
+        alpha=1.0,
+        *,
+        l1_ratio=0.5,
+        fit_intercept=True,
+        precompute=False,
+        max_iter=1000,
+        copy_X=True,
+        tol=1e-4,
+        warm_start=False,
+        positive=False,
+        random_state=None,
+        selection="cyclic",
+        standardize=False,
+        penalty_weights=None,
+        solver="auto",
+    ):
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.fit_intercept = fit_intercept
+        self.precompute = precompute
+        self.max_iter = max_iter
+        self.copy_X = copy_X
+        self.tol = tol
+        self.warm_start = warm_start
+        self.positive = positive
+        self.random_state = random_state
+        self.selection = selection
+        self.standardize = standardize
+        self.penalty_weights = penalty_weights
+        self.solver = solver
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, check_input=True):
+        """Fit to X (n, p) and y (n,) or (n, targets), each target on its own.
+
+        Parameters
+        ----------
+        X : array or CSC matrix (n, p)
+        y : array (n,) or (n, targets)
+        sample_weight : None, number or array (n,)
+            Only their proportions matter.
+        check_input : bool
+            Accepted for scikit-learn's sake; input is checked in any case.
+
+        Raises
+        ------
+        ValueError
+            NaN or infinity, lengths that differ, weights or penalty_weights that are negative.
+        """
+        del check_input
+        if self.alpha == 0:
+            warnings.warn(
+                "alpha=0 asks for least squares without a penalty, whose solution need not be "
+                "unique. Use LinearRegression, or Ridge with a small alpha.",
+                stacklevel=2,
+            )
+        X, y, weights = check_fit(self, X, y, sample_weight, multi_output=True, finite=False)
+        problem = Problem(
+            X, y, weights, fit_intercept=self.fit_intercept, standardize=self.standardize,
+            factors=penalty_factors(self.penalty_weights, X.shape[1]),
+        )  # fmt: skip
+        many = y.ndim == 2
+        start = self._start(problem)
+        found = [
+            self._fit_target(problem, k if many else None, start[k] if start is not None else None)
+            for k in range(y.shape[1] if many else 1)
+        ]
+        coefs, gaps, iterations, infos = zip(*found, strict=True)
+        one = len(found) == 1
+        centring = problem.centring()
+        if many and one:
+            centring = centring._replace(y_offset=centring.y_offset[0])
+        self._set_coef(coefs[0] if one else np.array(coefs), centring, X.dtype)
+        self.dual_gap_ = gaps[0] if one else np.array(gaps)
+        self.n_iter_ = iterations[0] if one else list(iterations)
+        self.solver_info_ = infos[0] if one else list(infos)
+        return self
+
+    def _start(self, problem):
+        """Give the last fit's coefficients on the scale of the design, (targets, p)."""
+        if not self.warm_start or not hasattr(self, "coef_"):
+            return None
+        return np.atleast_2d(self.coef_).astype(np.float64) * problem.design.scale
+
+    def _fit_target(self, problem, k, start):
+        """Give (coefficients, gap, iterations, what the solver says) for one target."""
+        y, n = problem.target(k), problem.n
+        settings = Settings(
+            self.positive, self.tol, self.max_iter or 1000,
+            seed_of(self.random_state, self.selection), self.solver,
+            as_gram(self.precompute, problem),
+        )  # fmt: skip
+        solver = problem.solver(y, settings, self.l1_ratio, estimator=self)
+        if start is not None:
+            solver.start(start)
+        target = self.tol * float(y @ y)
+        fit = solver.solve(
+            self.alpha * self.l1_ratio * n, self.alpha * (1.0 - self.l1_ratio) * n,
+            target, settings.max_iter,
+        )  # fmt: skip
+        target = solver.reachable(target)
+        name = type(self).__name__
+        warn_unless_converged(name, fit.gap, target, n, settings.max_iter, stacklevel=5)
+        return fit.w, fit.gap / n, max(fit.rounds + fit.sweeps, 1), info(solver, fit, target, n)
+
+    @property
+    def sparse_coef_(self):
+        """``coef_`` as a sparse array (targets, p)."""
+        return sparse.csr_array(np.atleast_2d(self.coef_))
+
+
+class Lasso(ElasticNet):
+    """Linear regression with an L1 penalty: few coefficients other than zero.
+
+    Minimises, over coefficients w and an intercept b, with weights s that sum to n,
+
+        1/(2n) Σ s_i (y_i − x_i·w − b)² + alpha Σ_j f_j |w_j|
+
+    Parameters and attributes are those of `ElasticNet`, without ``l1_ratio``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from equipoise.linear_model import Lasso
+    >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]])
+    >>> model = Lasso(alpha=0.1).fit(X, X[:, 0] * 2)
+    >>> model.coef_.round(3), model.predict(X[:1]).round(3)
+    (array([1.92, 0.  ]), array([0.12]))
+    """
+
+    _parameter_constraints: ClassVar[dict] = {**ElasticNet._parameter_constraints}
+    _parameter_constraints.pop("l1_ratio")
+
+    path = staticmethod(lasso_path)
+
+    def __init__(
+        self,
+        alpha=1.0,
+        *,
+        fit_intercept=True,
+        precompute=False,
+        copy_X=True,
+        max_iter=1000,
+        tol=1e-4,
+        warm_start=False,
+        positive=False,
+        random_state=None,
+        selection="cyclic",
+        standardize=False,
+        penalty_weights=None,
+        solver="auto",
+    ):
+        super().__init__(
+            alpha=alpha,
+            l1_ratio=1.0,
+            fit_intercept=fit_intercept,
+            precompute=precompute,
+            copy_X=copy_X,
+            max_iter=max_iter,
+            tol=tol,
+            warm_start=warm_start,
+            positive=positive,
+            random_state=random_state,
+            selection=selection,
+            standardize=standardize,
+            penalty_weights=penalty_weights,
+            solver=solver,
+        )
+
+
+def as_gram(precompute, problem):
+    """Give what ``precompute`` says: True, False, "auto", or cross products that can be used."""
+    if isinstance(precompute, str | bool | np.bool_):
+        return precompute
+    gram = np.asarray(precompute, np.float64)
+    if gram.shape != (problem.p, problem.p):
+        raise ValueError(
+            f"precompute must be XᵀX of shape {(problem.p, problem.p)}; got shape {gram.shape}. "
+            "Give True to have it computed."
+        )
+    design = problem.design
+    plain = design.weights is None and not design.lazy
+    if plain and not design.offset.any() and (design.scale == 1.0).all():
+        return gram
+    return True

@@ -1,0 +1,199 @@
+"""The matrix of a regression as its solver sees it: centred and scaled columns, never copied.
+
+Row i of a design is √s_i (x_i − offset) / scale, with s the weights.  A design gives products of
+all columns with a vector, and columns or cross products of a few.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from equipoise.ops.descend import dense, sparse
+
+# rows that are gathered at once where columns are not kept: a megabyte for a few hundred
+CHUNK_BYTES = 1 << 20
+EMPTY = np.empty(0)
+
+
+class _Memory:
+    """Memory that kernels only read, said to be writable: one type for Numba, not two."""
+
+    def __init__(self, x):
+        self.owner = x
+        address = x.__array_interface__["data"][0]
+        self.__array_interface__ = {
+            "shape": (x.size,), "typestr": x.dtype.str, "data": (address, False), "version": 3,
+        }  # fmt: skip
+
+
+def flat(x):
+    """View contiguous memory as one flat array, without a copy."""
+    if x.flags.writeable:
+        return x.reshape(-1, order="A")
+    return np.asarray(_Memory(x))
+
+
+class Design:
+    """Columns behind an affine map; see `Dense` and `Sparse`.
+
+    Parameters
+    ----------
+    X : the matrix (n, p)
+    weights : None or float64 (n,)
+    offset, scale : float64 (p,)
+    """
+
+    dense: bool
+
+    def __init__(self, X, weights, offset, scale, lazy=False):
+        self.X = X
+        self.n, self.p = X.shape
+        self.weights = weights
+        self.roots = EMPTY if weights is None else np.sqrt(weights)
+        self.offset, self.scale = offset, scale
+        self.total = float(self.n if weights is None else weights.sum())
+        self.lazy, self.known = lazy, np.zeros(self.p if lazy else 0, bool)
+
+    def weighted(self, v):
+        """Give √s v."""
+        return v if self.weights is None else v * self.roots
+
+    def correlate(self, r):
+        """Give the products of each column with ``r`` (n,) or with each row of r (k, n)."""
+        v = np.ascontiguousarray(self.weighted(np.atleast_2d(r)))
+        if self.lazy:
+            # of a vector without a mean the columns' means see nothing
+            v = v - v.sum(1)[:, None] * (1.0 if self.weights is None else self.weights) / self.total
+        out = np.empty((len(v), self.p))
+        self._correlate(v, out)
+        if not self.lazy:
+            # what is not finite is for the caller to see, and to name
+            with np.errstate(invalid="ignore", over="ignore"):
+                out -= v.sum(1)[:, None] * self.offset
+        out /= self.scale
+        return out if r.ndim == 2 else out[0]
+
+    def _correlate(self, v: np.ndarray, out: np.ndarray) -> None:
+        raise NotImplementedError
+
+
+class Dense(Design):
+    """A float32 or float64 array, contiguous in C or Fortran order."""
+
+    dense = True
+
+    def __init__(self, X, weights, offset, scale, lazy=False):
+        super().__init__(X, weights, offset, scale, lazy)
+        self.flat = flat(X)
+        self.by_column = bool(X.flags.f_contiguous)
+        self.steps = (1, self.n) if self.by_column else (self.p, 1)
+
+    def _correlate(self, v, out):
+        if self.by_column:
+            dense.correlate_columns(0, self.flat, self.n, self.p, v, out)
+        else:
+            sums = np.empty((min(dense.GROUPS, self.n), *out.shape))
+            dense.correlate_rows(0, self.flat, self.n, self.p, v, out, sums)
+
+    def columns(self, chosen, first=0, last=None, out=None):
+        """Copy the rows first to last of the chosen columns, as rows (m, last - first)."""
+        self._see(chosen)
+        last = self.n if last is None else last
+        out = np.empty((len(chosen), last - first)) if out is None else out
+        dense.gather(
+            0, self.flat, *self.steps, first, chosen, self.offset, self.scale, self.roots, out
+        )
+        return out
+
+    def _see(self, chosen):
+        """Compute the means of columns that are read on their own for the first time."""
+        new = chosen[~self.known[chosen]] if self.lazy else chosen[:0]
+        if len(new):
+            weights = np.full(self.n, 1.0) if self.weights is None else self.weights
+            sums = np.empty(len(new))
+            dense.sums(0, self.flat, *self.steps, new, weights, sums)
+            self.offset[new] = sums / self.total
+            self.known[new] = True
+
+    def chunks(self, chosen):
+        """Yield (first, last, columns) of pieces that stay in the cache."""
+        rows = max(256, CHUNK_BYTES // (8 * max(len(chosen), 1)))
+        buffer = np.empty((len(chosen), min(rows, self.n)))
+        for first in range(0, self.n, rows):
+            last = min(self.n, first + rows)
+            part = buffer if last - first == buffer.shape[1] else None
+            yield first, last, self.columns(chosen, first, last, part)
+
+    def products(self, index, m):
+        """Give the cross products (m, len(index)) of the last m of the columns with them all."""
+        out: Any = 0.0
+        for _, _, z in self.chunks(index):
+            out = out + z[-m:] @ z.T
+        return out
+
+    def gram(self):
+        """Give the cross products (p, p) of all columns."""
+        out = np.zeros((self.p, self.p))
+        for _, _, z in self.chunks(np.arange(self.p)):
+            out += z @ z.T
+        return out
+
+    def combine(self, chosen, factors):
+        """Give Σ columns × factors, (n,)."""
+        factors = factors / self.scale[chosen]
+        out = np.full(self.n, -float(factors @ self.offset[chosen]))
+        dense.combine(0, self.flat, *self.steps, chosen, factors, out)
+        return self.weighted(out)
+
+
+class Sparse(Design):
+    """A CSC matrix; zeros are never filled in."""
+
+    dense = False
+
+    def __init__(self, X, weights, offset, scale, lazy=False):
+        super().__init__(X, weights, offset, scale, lazy)
+        self.parts = flat(X.data), flat(X.indices), flat(X.indptr)
+
+    def _correlate(self, v, out):
+        sparse.correlate(0, *self.parts, v, out)
+
+    def products(self, index, m):
+        """Give the cross products (m, len(index)) of the last m of the columns with them all."""
+        new = index[len(index) - m :]
+        out = np.empty((m, len(index)))
+        weights = EMPTY if self.weights is None else self.weights
+        sparse.products(0, *self.parts, new, index, weights, np.zeros(self.n), out)
+        # Σ s (a − m_a)(b − m_b), where the offset is the weighted mean or 0
+        out -= self.total * self.offset[new][:, None] * self.offset[index]
+        return out / (self.scale[new][:, None] * self.scale[index])
+
+    def gram(self):
+        """Give the cross products (p, p) of all columns."""
+        return self.products(np.arange(self.p), self.p)
+
+    def combine(self, chosen, factors):
+        """Give Σ columns × factors, (n,)."""
+        factors = factors / self.scale[chosen]
+        out = np.full(self.n, -float(factors @ self.offset[chosen]))
+        sparse.combine(0, *self.parts, chosen, factors, out)
+        return self.weighted(out)
+
+
+def can_wait(X) -> bool:
+    """Tell whether the means of a few columns cost less than one pass for all of them."""
+    return isinstance(X, np.ndarray) and (X.flags.f_contiguous or X.shape[0] < X.shape[1])
+
+
+def means(X, weights):
+    """Give the weighted means of all columns, (p,)."""
+    n, p = X.shape
+    design = make(X, None, np.zeros(p), np.ones(p))
+    ones = np.ones(n) if weights is None else weights
+    return design.correlate(ones) / ones.sum()
+
+
+def make(X, weights, offset, scale, lazy=False) -> "Dense | Sparse":
+    """Give the design of a dense array or a CSC matrix; ``lazy`` lets it find its offsets."""
+    kind = Dense if isinstance(X, np.ndarray) else Sparse
+    return kind(X, weights, offset, scale, lazy)
