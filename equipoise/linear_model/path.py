@@ -79,7 +79,7 @@ def enet_path(
     >>> X, y = np.array([[1.0, 2.0, 3.1], [2.3, 5.4, 4.3]]).T, np.array([1.0, 2.0, 3.1])
     >>> alphas, coefs, gaps = enet_path(X, y, l1_ratio=1.0, alphas=[5.0, 1.0, 0.5])
     >>> coefs.round(3)
-    array([[0.   , 0.   , 0.472],
+    array([[0.   , 0.   , 0.469],
            [0.216, 0.443, 0.237]])
     """
     del Xy, copy_X, verbose, check_input
@@ -114,7 +114,7 @@ def lasso_path(X, y, **options):
     >>> from equipoise.linear_model import lasso_path
     >>> X, y = np.array([[1.0, 2.0, 3.1], [2.3, 5.4, 4.3]]).T, np.array([1.0, 2.0, 3.1])
     >>> lasso_path(X, y, alphas=[5.0, 1.0, 0.5])[1].round(3)
-    array([[0.   , 0.   , 0.472],
+    array([[0.   , 0.   , 0.469],
            [0.216, 0.443, 0.237]])
     """
     return enet_path(X, y, l1_ratio=1.0, **options)

@@ -69,7 +69,8 @@ class GroupSolver:
             if gap <= target or work.sweeps >= limit or rounds >= budget:
                 break
         w = np.zeros(self.design.p)
-        w[work.index] = work.w
+        # no negative zeros
+        w[work.index] = work.w + 0.0
         return Fit(w, gap, work.sweeps - before[0], 0, self.passes - before[1], rounds)
 
     def reachable(self, target):

@@ -112,7 +112,8 @@ class Solver:
     def coefficients(self):
         """Give the coefficients of all features."""
         w = np.zeros(self.design.p)
-        w[self.work.index] = self.work.w
+        # no negative zeros
+        w[self.work.index] = self.work.w + 0.0
         return w
 
     def _penalties(self, level):
