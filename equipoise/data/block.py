@@ -1,5 +1,6 @@
 """Rows as they come out of a source, and which of its columns are wanted."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -94,9 +95,9 @@ class Choice:
         if self.columns is not None:
             wanted = self.columns
         found = Choice(tuple(_named(c, names, origin) for c in wanted), y)
-        where = f" of {origin}" if origin else ""
+        where, counts = f" of {origin}" if origin else "", Counter(names)
         for name in found.all():
-            count = list(names).count(str(name))
+            count = counts[name]
             if count == 0:
                 raise UsageError(f"columns{where} must hold {name!r}; there are {_listed(names)}")
             if count > 1:
@@ -127,7 +128,7 @@ def _same_kind(columns):
     whole = [c for c in columns if isinstance(c, int | np.integer) and not isinstance(c, bool)]
     if len(columns) not in (len(strings), len(whole)):
         raise UsageError(f"columns must be names, or positions as ints; got {columns!r:.200}")
-    twice = sorted({str(c) for c in columns if columns.count(c) > 1})
+    twice = sorted(str(c) for c, count in Counter(columns).items() if count > 1)
     if twice:
         raise UsageError(f"columns must name each column once; {', '.join(twice)} come twice")
 

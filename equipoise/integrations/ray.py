@@ -2,7 +2,6 @@
 
 import pickle
 from collections.abc import Callable
-from functools import reduce
 from typing import Any
 
 from sklearn.base import clone
@@ -12,6 +11,7 @@ from equipoise.data.columnar import Reader
 from equipoise.errors import UsageError
 from equipoise.preprocessing import stream
 from equipoise.preprocessing.batches import BatchScaler
+from equipoise.preprocessing.folding import merged
 
 # summaries that one task merges
 MERGED = 256
@@ -54,8 +54,7 @@ def summarize(scaler, dataset, reset: bool = True) -> Any:
         last = list(parts.map_batches(_merge, batch_size=MERGED, **_ARROW).iter_rows())
     except Exception as error:
         raise _told(error) from error
-    summaries = [pickle.loads(row["summary"]) for row in last]
-    return reduce(lambda a, b: a.merge(b), summaries) if summaries else None
+    return merged(pickle.loads(row["summary"]) for row in last)
 
 
 def transform(scaler, dataset) -> Any:
@@ -100,7 +99,7 @@ def _summarizer(scaler, choice: Choice, names) -> Callable:
 def _merge(table) -> dict[str, list[bytes]]:
     """Give the summary of many, as one row."""
     parts = [pickle.loads(packed) for packed in table.column("summary").to_pylist()]
-    return {"summary": [pickle.dumps(reduce(lambda a, b: a.merge(b), parts))] if parts else []}
+    return {"summary": [pickle.dumps(merged(parts))] if parts else []}
 
 
 def _told(error: BaseException) -> BaseException:

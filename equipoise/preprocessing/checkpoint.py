@@ -10,6 +10,7 @@ from typing import Any
 from equipoise.data.tables import Position, Table
 from equipoise.errors import UsageError
 from equipoise.preprocessing import saved
+from equipoise.preprocessing.folding import Fold
 
 FORMAT = "equipoise.checkpoint"
 
@@ -26,8 +27,8 @@ class Checkpoint:
         self.identity = _identity(scaler, table)
         self.last = monotonic()
 
-    def load(self) -> tuple[Any, Position, int]:
-        """Give summary, position and rows so far; nothing, the start and 0 where there is no file.
+    def load(self) -> tuple[Fold, Position, int]:
+        """Give what was summarised, the position behind it and its rows: none without a file.
 
         Raises
         ------
@@ -35,12 +36,12 @@ class Checkpoint:
             The file is damaged or of another kind, or was made of other files or options.
         """
         if not os.path.lexists(self.path):
-            return None, Position(), 0
+            return Fold(), Position(), 0
         tensors, words = saved.read(self.path, FORMAT, "checkpoint")
         try:
             then, rows = words["identity"], int(words["rows"])
             position = Position(**words["position"])
-            summary = type(self.scaler)._Summary.from_arrays(tensors) if tensors else None
+            found = Fold(self._part(tensors, i, count) for i, count in enumerate(words["parts"]))
         except (KeyError, ValueError, TypeError) as error:
             raise UsageError(f"{self.path} holds no usable checkpoint: {error}") from error
         for what, now in self.identity.items():
@@ -49,21 +50,32 @@ class Checkpoint:
                     f"{self.path} was made with other {what}: give those again, or remove it and "
                     f"start anew. Then {then.get(what)!r:.200}, now {now!r:.200}"
                 )
-        return summary, position, rows
+        return found, position, rows
 
-    def maybe(self, summary, position: Position, rows: int) -> None:
+    def _part(self, tensors, number: int, count: int) -> tuple[int, Any]:
+        prefix = f"{number}."
+        arrays = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        return int(count), type(self.scaler)._Summary.from_arrays(arrays)
+
+    def maybe(self, found: Fold, position: Position, rows: int) -> None:
         """Save, if the last time is long enough ago."""
         if monotonic() - self.last >= self.seconds:
-            self.save(summary, position, rows)
+            self.save(found, position, rows)
 
-    def save(self, summary, position: Position, rows: int) -> None:
+    def save(self, found: Fold, position: Position, rows: int) -> None:
         """Save what was read up to ``position``."""
         words = {
             "identity": self.identity,
             "position": asdict(position),
             "rows": rows,
+            "parts": [count for count, _ in found.parts],
         }
-        saved.write(self.path, {} if summary is None else summary.arrays(), FORMAT, words)
+        tensors = {
+            f"{i}.{name}": array
+            for i, (_, summary) in enumerate(found.parts)
+            for name, array in summary.arrays().items()
+        }
+        saved.write(self.path, tensors, FORMAT, words)
         self.last = monotonic()
 
     def remove(self) -> None:

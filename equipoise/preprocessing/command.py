@@ -15,6 +15,7 @@ from equipoise.data.tables import Position, Table
 from equipoise.errors import Interrupted, UsageError
 from equipoise.preprocessing import batches, progress, saved, stream
 from equipoise.preprocessing.checkpoint import Checkpoint
+from equipoise.preprocessing.folding import Fold
 from equipoise.preprocessing.writing import Writer
 from equipoise.study.interrupt import Stop
 
@@ -58,30 +59,29 @@ def fit(
 
 def _summary(scaler, table: Table, point: Checkpoint | None) -> Any:
     """Read all rows, from where the checkpoint stands."""
-    total, position, rows = point.load() if point else (None, Position(), 0)
+    found, position, rows = point.load() if point else (Fold(), Position(), 0)
     display = progress.choose("fit", table.size, position.bytes)
     if rows:
         print(f"going on after {rows:,} rows of {point.path}", file=sys.stderr)  # type: ignore
     with display, Stop() as stop:
         for block, behind in ahead(table.blocks(position)):
-            part = _told(stream.summarize, scaler, block, False)
-            total = part if total is None else total.merge(part)
+            found.add(_told(stream.summarize, scaler, block, False))
             rows, position = rows + len(block), behind
             display.update(position.bytes, rows)
             if point:
-                point.maybe(total, position, rows)
+                point.maybe(found, position, rows)
             if stop.asked:
-                raise _interrupted(point, total, position, rows)
+                raise _interrupted(point, found, position, rows)
         display.end(table.size, rows)
-    if total is None:
+    if not found.parts:
         raise UsageError("a scaler must see at least one row to learn from; the files have none")
-    return total
+    return found.total()
 
 
-def _interrupted(point, total, position, rows) -> Interrupted:
+def _interrupted(point, found, position, rows) -> Interrupted:
     if point is None:
         return Interrupted("interrupted; nothing was written. --checkpoint FILE would keep it")
-    point.save(total, position, rows)
+    point.save(found, position, rows)
     return Interrupted(
         f"interrupted after {rows:,} rows; the same command goes on from {point.path}"
     )

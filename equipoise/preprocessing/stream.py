@@ -9,6 +9,7 @@ from equipoise.data import read
 from equipoise.data.block import Block, Choice, rows
 from equipoise.errors import UsageError
 from equipoise.preprocessing import finite
+from equipoise.preprocessing.folding import Fold
 
 
 def fit(scaler, source, reset: bool = True, batch_size: int | None = None):
@@ -58,11 +59,10 @@ def choice(scaler) -> Choice:
 
 def fold(scaler, blocks: Iterator[Block], reset: bool = True) -> Any:
     """Give the summary of all blocks, merged in their order; None where there is no row."""
-    total = None
+    found = Fold()
     for block in blocks:
-        part = summarize(scaler, block, reset and total is None)
-        total = part if total is None else total.merge(part)
-    return total
+        found.add(summarize(scaler, block, reset and not found.parts))
+    return found.total()
 
 
 def summarize(scaler, block: Block, reset: bool) -> Any:
