@@ -8,8 +8,8 @@ import numpy as np
 from equipoise.data.block import Block, Choice
 from equipoise.errors import UsageError
 
-# rows of a block: about this many values, so that a block stays near the cache
-VALUES = 1 << 20
+# rows of a block: about this many values; smaller ones cost pyarrow more for each column
+VALUES = 1 << 21
 MIN_ROWS, MAX_ROWS = 1 << 10, 1 << 17
 
 
@@ -28,7 +28,7 @@ def batch_rows(columns: int, batch_size: int | None = None) -> int:
     """Give the rows of a block of so many columns.
 
     >>> batch_rows(50), batch_rows(50, batch_size=100)
-    (20971, 100)
+    (41943, 100)
     """
     return batch_size or min(MAX_ROWS, max(MIN_ROWS, VALUES // max(columns, 1)))
 

@@ -1,12 +1,15 @@
 """Standardize, MinMax: the scale of a data set as the first layer of a model."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from equipoise.errors import UsageError
-from equipoise.moments import Moments
+from equipoise.ops.scale import constant
+
+if TYPE_CHECKING:
+    from equipoise.moments import Moments
 
 
 class InputScale(nn.Module):
@@ -52,7 +55,7 @@ class InputScale(nn.Module):
         self._set(_statistics(source, columns, batch_size, self.channel_axis))
         return self
 
-    def _set(self, moments: Moments) -> None:
+    def _set(self, moments: "Moments") -> None:
         raise NotImplementedError
 
     def _fill(self, **statistics) -> None:
@@ -174,9 +177,7 @@ class Standardize(InputScale):
         layer._fill(mean=mean, scale=scale)
         return layer
 
-    def _set(self, moments: Moments) -> None:
-        from equipoise.preprocessing import constant
-
+    def _set(self, moments: "Moments") -> None:
         scale = constant.usable(moments.std(), moments.mean, constant.SMALLEST**0.5)
         self._fill(mean=moments.mean, scale=scale)
 
@@ -254,9 +255,7 @@ class MinMax(InputScale):
         layer._fill(data_min=data_min, data_range=data_range)
         return layer
 
-    def _set(self, moments: Moments) -> None:
-        from equipoise.preprocessing import constant
-
+    def _set(self, moments: "Moments") -> None:
         low, high = moments.min, moments.max
         self._fill(data_min=low, data_range=constant.usable(high - low, abs(low).clip(abs(high))))
 
@@ -310,10 +309,11 @@ def _dtype(x: Tensor) -> torch.dtype:
     return x.dtype if x.is_floating_point() else torch.get_default_dtype()
 
 
-def _statistics(source, columns, batch_size, channel_axis: int) -> Moments:
+def _statistics(source, columns, batch_size, channel_axis: int) -> "Moments":
     """Summarise the channels of a source, and refuse what gives no scale."""
     from equipoise.data.block import Choice
     from equipoise.data.read import blocks
+    from equipoise.moments import Moments
 
     total, names = None, None
     for block in blocks(source, Choice.of(columns), batch_size):
@@ -345,7 +345,7 @@ def _reduced(values: Any, channel_axis: int) -> tuple[int, ...]:
     return tuple(i for i in range(ndim) if i != channel_axis % ndim)
 
 
-def _require_numbers(moments: Moments, names) -> None:
+def _require_numbers(moments: "Moments", names) -> None:
     for channel, (count, low, high) in enumerate(
         zip(moments.count, moments.min, moments.max, strict=True)
     ):

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from equipoise.data.files import is_path
 from equipoise.moments import Moments
 from equipoise.ops.scale import op
 
@@ -21,7 +22,8 @@ def _library(x) -> str:
 
 def is_pandas(x) -> bool:
     """Tell a pandas frame, without importing pandas."""
-    return _library(x) == "pandas" and hasattr(x, "iloc") and hasattr(x, "columns")
+    libraries = {base.__module__.partition(".")[0] for base in type(x).__mro__}
+    return "pandas" in libraries and hasattr(x, "iloc") and hasattr(x, "columns")
 
 
 def is_polars(x) -> bool:
@@ -31,7 +33,7 @@ def is_polars(x) -> bool:
 
 def is_source(x) -> bool:
     """Tell what is read chunk by chunk: paths, iterators, Arrow, lazy frames, data sets."""
-    if isinstance(x, str | os.PathLike | torch.utils.data.Dataset | torch.utils.data.DataLoader):
+    if isinstance(x, dict | torch.utils.data.Dataset | torch.utils.data.DataLoader) or is_path(x):
         return True
     if isinstance(x, np.ndarray | torch.Tensor) or sparse.issparse(x):
         return False
@@ -44,6 +46,15 @@ def take(x) -> Any:
     """Wrap the container ``x``: `Array`, `Sparse`, `Tensor`, `Pandas` or `Polars`."""
     if isinstance(x, torch.Tensor):
         return Tensor(x)
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(
+            "X must not be masked: give X.filled(np.nan) with X of floats; NaNs are left out"
+        )
+    if isinstance(x, list | tuple) and x and all(isinstance(v, str | os.PathLike) for v in x):
+        raise TypeError(
+            f"a list is one array of numbers; got a list of names, as {x[0]!r}. Give one path, "
+            "their folder, or a pattern such as 'data/*.parquet'."
+        )
     if sparse.issparse(x):
         return Sparse(x)
     if is_pandas(x):

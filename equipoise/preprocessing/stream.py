@@ -1,9 +1,11 @@
 """Fit and transform what comes chunk by chunk."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
+import torch
 
 from equipoise.data import read
 from equipoise.data.block import Block, Choice, rows
@@ -69,10 +71,23 @@ def summarize(scaler, block: Block, reset: bool) -> Any:
     """Give a block's summary; note its columns, or check that they are the known ones."""
     matrix = rows(block.values, None, block.origin)
     note(scaler, block.every or matrix.shape[1], reset)
-    summary = scaler._summarize(matrix)
+    # while files are read aside, threads that wait for each other cost more than they bring
+    with _one_thread() if block.origin else nullcontext():
+        summary = scaler._summarize(matrix)
     if not summary.finite():
         refuse(block, matrix, scaler._column_names())
     return summary
+
+
+@contextmanager
+def _one_thread():
+    """Let this thread's kernels run without others; they give the same bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def refuse(block: Block, matrix, names) -> None:
