@@ -160,7 +160,7 @@ class ScalingCase:
             }
         ends = self.x.min(axis=0), self.x.max(axis=0)
         pairs = zip(("data_min_", "data_max_"), ends, strict=True)
-        return {name: (_worst(outputs[name] - end), 0.0) for name, end in pairs}
+        return {name: (_worst(outputs[name] - end), FITTED) for name, end in pairs}
 
     def _scaled_error(self, scaled) -> float:
         rows = np.concatenate([self.x[:ENDS], self.x[-ENDS:]]).astype(np.float64)

@@ -276,9 +276,11 @@ def _identity(scaler) -> dict[str, Any]:
     """Say what two scalers must have in common to merge."""
     names = getattr(scaler, "feature_names_in_", None)
     chosen = scaler._chosen
+    # columns= is compared as what it chose
+    parameters = {k: v for k, v in scaler.get_params().items() if k not in ("copy", "columns")}
     return {
         "number of columns": scaler.n_features_in_,
         "column names": None if names is None else list(names),
         "scaled columns": None if chosen is None else list(chosen),
-        "parameters": {k: v for k, v in sorted(scaler.get_params().items()) if k != "copy"},
+        "parameters": parameters,
     }

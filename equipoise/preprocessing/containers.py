@@ -50,11 +50,6 @@ def take(x) -> Any:
         raise TypeError(
             "X must not be masked: give X.filled(np.nan) with X of floats; NaNs are left out"
         )
-    if isinstance(x, list | tuple) and x and all(isinstance(v, str | os.PathLike) for v in x):
-        raise TypeError(
-            f"a list is one array of numbers; got a list of names, as {x[0]!r}. Give one path, "
-            "their folder, or a pattern such as 'data/*.parquet'."
-        )
     if sparse.issparse(x):
         return Sparse(x)
     if is_pandas(x):

@@ -90,11 +90,21 @@ class MinMaxScaler(Scaler):
         nothing = found["count"] == 0
         self.data_min_ = np.where(nothing, np.nan, found["min"])
         self.data_max_ = np.where(nothing, np.nan, found["max"])
-        self.data_range_ = self.data_max_ - self.data_min_
+        with np.errstate(over="ignore"):
+            self.data_range_ = self.data_max_ - self.data_min_
+        self._require_range()
         low, high = self.feature_range
         self.scale_ = (high - low) / self._divisor()
         self.min_ = low - self.data_min_ * self.scale_
         self.n_samples_seen_ = summary.rows()
+
+    def _require_range(self):
+        wrong = np.flatnonzero(np.isinf(self.data_range_))
+        if wrong.size:
+            raise ValueError(
+                f"ranges must be within float64; that of column {self._column_names()[wrong[0]]} "
+                "is above 1e308. Divide its values by a power of ten first."
+            )
 
     def _divisor(self):
         largest = np.maximum(np.abs(self.data_min_), np.abs(self.data_max_))

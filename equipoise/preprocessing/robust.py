@@ -153,14 +153,15 @@ class RobustScaler(Scaler):
         return np.sort([low / 100, 0.5, high / 100])
 
     def _fit_exactly(self, matrix, weights):
-        finite.require(self, MomentsSummary.of(matrix), matrix)
+        known = MomentsSummary.of(matrix)
+        finite.require(self, known, matrix)
         if weights is not None and weights.sum() < 2:
             raise ValueError(
                 "sample_weight of RobustScaler says how often a row counts and must add up to 2 "
                 f"or more; it adds up to {weights.sum():.6g}. Multiply it by the number of rows."
             )
         self._summary = self._small_summary(matrix, weights)
-        self._set(_exact(matrix, weights, self._wanted(), self.shared), 0.0)
+        self._set(_exact(matrix, weights, self._wanted(), self.shared, known.moments), 0.0)
 
     def _small_summary(self, matrix, weights):
         """Give sketches where they hold every value, so that partial_fit and merge lose nothing."""
@@ -195,8 +196,8 @@ class RobustScaler(Scaler):
         return tags
 
 
-def _exact(matrix, weights, q, shared):
-    """Give the quantiles of the columns, (t, columns)."""
+def _exact(matrix, weights, q, shared, moments=None):
+    """Give the quantiles of the columns, (t, columns); ``moments`` are theirs, if known."""
     if isinstance(matrix, torch.Tensor):
         if matrix.device.type != "cpu":
             return _on_device(matrix, weights, q, shared)
@@ -205,12 +206,13 @@ def _exact(matrix, weights, q, shared):
     width = matrix.shape[1]
     if shared:
         matrix, weights = _as_one_column(matrix, weights)
+        moments = None
     if sparse.issparse(matrix):
         found = _of_sparse(matrix, weights, q)
     elif weights is not None:
         found = reference.weighted_quantiles(matrix, weights, q)
     else:
-        found = op.quantiles(matrix, q)
+        found = op.quantiles(matrix, q, moments)
     return np.broadcast_to(found, (len(q), width)).copy()
 
 

@@ -185,6 +185,16 @@ def test_sparse_is_refused_where_zeros_would_move():
         MinMaxScaler().fit(x)
 
 
+def test_a_masked_array_is_refused():
+    with pytest.raises(TypeError, match=r"masked.*filled"):
+        StandardScaler().fit(np.ma.masked_invalid(draw()))
+
+
+def test_a_range_beyond_float64_is_named():
+    with pytest.raises(ValueError, match="column 0 is above"):
+        MinMaxScaler().fit(np.array([[1.5e308], [-1.5e308]]))
+
+
 def test_a_variance_beyond_float64_is_named():
     with pytest.raises(ValueError, match="column 0 is above"):
         StandardScaler().fit(np.array([[1e200], [-1e200]]))

@@ -46,6 +46,13 @@ def test_merge_changes_neither_side():
     np.testing.assert_array_equal(again, center)
 
 
+def test_merge_with_columns_named_by_an_array():
+    a, b = (MinMaxScaler(columns=np.array([2, 0])).fit(draw(seed=s)) for s in (0, 1))
+    np.testing.assert_array_equal(a.merge(b).data_max_, np.maximum(a.data_max_, b.data_max_))
+    with pytest.raises(ValueError, match="scaled columns"):
+        a.merge(MinMaxScaler(columns=[0, 2]).fit(draw()))
+
+
 def rank_of(values, found):
     """Give how far the rank of ``found`` may lie from the median's, as a share."""
     values = values[~np.isnan(values)]

@@ -14,6 +14,8 @@ from equipoise.ops.quantile import cpu
 FIRST_BINS, BINS = 2048, 256
 # collect once no more values than this are left
 COLLECT = 1 << 16
+# each leaves a 256th of an interval of at most 2^64 keys
+READS = 9
 _BITS = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
 
 
@@ -57,8 +59,7 @@ class Search:
 
     def run(self) -> np.ndarray:
         """Give the values of the ranks: narrow until they are one value each, or few are left."""
-        bins = FIRST_BINS
-        while True:
+        for bins in (FIRST_BINS, *[BINS] * READS):
             slots = self._slots()
             if not slots.width.any():
                 break
@@ -66,7 +67,8 @@ class Search:
                 self._collect(slots)
                 break
             self._narrow(slots, bins)
-            bins = BINS
+        else:
+            raise RuntimeError("quantiles need X to stay as it is while they are searched")
         return values_of(self.low, self.x.dtype)
 
     def _slots(self):

@@ -68,6 +68,12 @@ def _check(x):
 
 
 @inline
+def _store(x, y):
+    for i in range(x.size):
+        y[i] = x[i]
+
+
+@inline
 def _line(form, x, y, a, b, c):
     if form == DIVIDE:
         return _divide(x, y, a, b, c)
@@ -85,6 +91,7 @@ def _lines(t, x, y, a, b, c, plan, form):
     infinite = np.int64(0)
     size = min(piece, LINE) if constant else 0
     own_a, own_b = np.empty(size), np.empty(size)
+    buffer = np.empty(min(piece, length) if in_place else 0, x.dtype)
     column = np.int64(-1)
     for line in range(t * per_task, min(lines, (t + 1) * per_task)):
         major, at = line // pieces, line % pieces * piece
@@ -97,8 +104,10 @@ def _lines(t, x, y, a, b, c, plan, form):
         line_b = window(own_b, 0, n) if constant else window(b, 0, n)
         source = window(x, major * sx + at, n)
         if in_place:
-            # the same array twice: the compiler knows that nothing overlaps by halves
-            infinite |= _line(form, source, source, line_a, line_b, c)
+            # by way of a buffer: a loop that overwrites what it reads was not made of vectors
+            infinite |= _line(form, source, window(buffer, 0, n), line_a, line_b, c)
+            if form != CHECK:
+                _store(window(buffer, 0, n), source)
         else:
             target = window(y, major * sy + at, n)
             infinite |= _line(form, source, target, line_a, line_b, c)
