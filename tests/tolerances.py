@@ -54,6 +54,18 @@ COMPILED = Tolerance(
 FORWARD_MODE = Tolerance(1e-10, "a tangent in float64 against a Jacobian, both in float64")
 
 
+# in units of the format's last place
+ULPS = {
+    "exp": Tolerance(2.0, "what lanes.exp promises: a reduction, a polynomial, one scaling"),
+    "erf": Tolerance(6.0, "a rational function of 12 coefficients, each step rounded to float32"),
+    "erf64": Tolerance(2.0, "two C libraries, each within 1"),
+}
+
+DESCENT = Tolerance(
+    1e-7, "coefficients of well-conditioned problems whose gap is 1e-15 of y²: its root, times 3"
+)
+
+
 VALUES = {torch.float64: FLOAT64, torch.float32: FLOAT32}
 
 
