@@ -1,6 +1,5 @@
 """The containers that scalers take: which they are, and how their numbers come out and go back."""
 
-import os
 from typing import Any
 
 import numpy as np
