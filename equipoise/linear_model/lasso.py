@@ -19,9 +19,10 @@ from equipoise.linear_model.problem import (
     seed_of,
     warn_unless_converged,
 )
+from equipoise.linear_model.stream import FromStream
 
 
-class ElasticNet(MultiOutputMixin, LinearRegressor):
+class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
     """Linear regression with a penalty between L1 and L2.
 
     Minimises, over coefficients w and an intercept b, with weights s that sum to n,
@@ -148,7 +149,8 @@ class ElasticNet(MultiOutputMixin, LinearRegressor):
         Parameters
         ----------
         X : array or CSC matrix (n, p)
-        y : array (n,) or (n, targets)
+            With ``y`` a name, any source that `equipoise.data.chunks` takes, read once.
+        y : array (n,) or (n, targets), or the name of the source's target column
         sample_weight : None, number or array (n,)
             Only their proportions matter.
         check_input : bool
@@ -160,6 +162,10 @@ class ElasticNet(MultiOutputMixin, LinearRegressor):
             NaN or infinity, lengths that differ, weights or penalty_weights that are negative.
         """
         del check_input
+        if hasattr(self, "comoments_"):
+            del self.comoments_
+        if isinstance(y, str):
+            return self._fit_source(X, y)
         if self.alpha == 0:
             warnings.warn(
                 "alpha=0 asks for least squares without a penalty, whose solution need not be "

@@ -10,7 +10,7 @@ from equipoise.ops.descend.working import Working
 # features that may join at once, or half as many as are in use
 JOIN = 100
 # a gap this small, relative to ‖y‖², is rounding
-ROUNDING = 1e-15
+ROUNDING = 1e-14
 
 
 class Fit(NamedTuple):
@@ -88,7 +88,9 @@ class Solver:
             gap = self._certify(self.level, l1, l2, fresh=False)
             if gap <= target:
                 return Fit(self.coefficients(), gap, 0, 0, 0, 0)
+        gap = np.inf
         while True:
+            known, last = len(work.index), gap
             level = self._grow(l1)
             L1, L2 = self._penalties(level), self._penalties(l2)
             l0 = np.maximum(self._penalties(min(self.level, 1e300)), L1)
@@ -99,7 +101,9 @@ class Solver:
                 )
             gap = self._certify(level, l1, l2)
             rounds += 1
-            if gap <= target or work.sweeps >= limit or rounds >= budget:
+            # nothing joined and nothing was gained: this is what rounding allows
+            stuck = level == l1 and known == len(work.index) and gap > 0.9 * last
+            if gap <= target or stuck or work.sweeps >= limit or rounds >= budget:
                 break
         sweeps, events = work.sweeps - before[0], work.events - before[1]
         passes = self.passes - before[2]

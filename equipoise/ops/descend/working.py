@@ -105,10 +105,12 @@ class Working:
             self._follow(l0, l1, l2, positive)
             if self.gap(l1, l2, positive) <= target:
                 return
+        # a step costs about as much as this many sweeps
+        burst = max(SWEEPS, np.count_nonzero(self.w) // 16)
         while budget > 0:
             gap, used = descend(
                 0, self.G, self.q, self.w, self.g, l1, l2, self.yy, positive, target,
-                min(SWEEPS, budget), seed,
+                min(burst, budget), seed,
             )  # fmt: skip
             budget -= used
             self.sweeps += used
