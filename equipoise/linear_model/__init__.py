@@ -17,7 +17,7 @@ _NAMES: dict[str, str] = {
     "lasso_path": "path",
     "plot_cv": "plot",
     "plot_path": "plot",
-    "ridge_path": "ridge_cv",
+    "ridge_path": "ridge_alphas",
 }
 
 __all__ = [

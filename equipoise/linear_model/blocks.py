@@ -64,6 +64,15 @@ def over(pieces: Iterable[Any], function: Callable[[Any], Any], pooled: bool = T
             return list(pool.map(function, pieces))
 
 
+def each(pieces: list, function: Callable[[Any], Any]):
+    """Call ``function``, which calls no BLAS, with each piece on a thread of its own."""
+    if len(pieces) == 1:
+        function(pieces[0])
+        return
+    with ThreadPoolExecutor(len(pieces)) as pool:
+        list(pool.map(function, pieces))
+
+
 def buffer(rows: int, columns: int, like, dtype=np.float64) -> np.ndarray:
     """Give memory for a block, in the order in which ``like`` lies in memory."""
     if getattr(like, "flags", None) is not None and like.flags.f_contiguous:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from equipoise.linear_model.blocks import BLOCK, over, row_step, spans
+from equipoise.linear_model.blocks import BLOCK, each, over, row_step, spans, threads
 from equipoise.linear_model.products import Rows, add_products, is_sparse, mirror
 
 
@@ -35,10 +35,11 @@ class Design:
         if rows is not None and weights is not None:
             self.root = self.root[rows]
         self.sparse = is_sparse(X)
+        # multiply X as it lies, and correct for the offset: set where the offset is small
+        self.direct = self.sparse
         self.n = X.shape[0] if rows is None else len(rows)
         self.p = X.shape[1]
-        if self.sparse:
-            self._stored = X if rows is None else X[rows]
+        self._stored: Any = X if rows is None or not self.sparse else X[rows]
 
     def scaled(self, scale) -> "Design":
         """Give the same rows with factors for the columns."""
@@ -83,7 +84,7 @@ class Design:
 
     def dot(self, B):
         """Give X̃ B, (n, q)."""
-        if not self.sparse:
+        if not self.direct:
             return np.concatenate(self._over(self.row_spans(), lambda s: self.rows_block(s) @ B))
         B = B if self.scale is None else B * self.scale[:, None]
         out = self._stored @ B - self.offset @ B
@@ -91,7 +92,7 @@ class Design:
 
     def tdot(self, R):
         """Give X̃ᵀ R, (p, q)."""
-        if not self.sparse:
+        if not self.direct:
             if self.n < self.p:
                 cuts = self.column_spans()
                 return np.concatenate(self._over(cuts, lambda s: self.columns_block(s).T @ R))
@@ -102,7 +103,7 @@ class Design:
 
     def gram_dot(self, B):
         """Give X̃ᵀ X̃ B in one pass."""
-        if self.sparse:
+        if self.direct:
             return self.tdot(self.dot(B))
 
         def part(span):
@@ -113,7 +114,7 @@ class Design:
 
     def kernel_dot(self, R):
         """Give X̃ X̃ᵀ R in one pass."""
-        if self.sparse:
+        if self.direct:
             return self.dot(self.tdot(R))
 
         def part(span):
@@ -131,10 +132,33 @@ class Design:
         if self.sparse:
             return self._sparse_kernel().astype(dtype, copy=False)
         K = np.zeros((self.n, self.n), dtype)
-        for span in spans(self.p, row_step(self.p, self.n)):
-            add_products(K, self.columns_block(span, dtype).T)
+        memory = np.empty((self.n, step := row_step(self.p, self.n)), dtype)
+        for span in spans(self.p, step):
+            width = span.stop - span.start
+            z = memory if width == step else np.empty((self.n, width), dtype)
+            self._fill(span, z)
+            add_products(K, z.T)
         mirror(K)
         return K
+
+    def _fill(self, columns, z):
+        """Fill ``z`` with columns of X̃, on a few threads."""
+        rows = spans(self.n, max(16, -(-self.n // threads())))
+
+        def part(span):
+            some = self.X[span, columns] if self.rows is None else self.X[self.rows[span], columns]
+            if z.dtype == np.float32:
+                # in two steps: NumPy converts a result piece by piece
+                np.copyto(z[span], some, casting="same_kind")
+                z[span] -= self.offset[columns].astype(np.float32)
+            else:
+                np.subtract(some, self.offset[columns], out=z[span])
+            if self.scale is not None:
+                np.multiply(z[span], self.scale[columns], out=z[span], casting="same_kind")
+            if self.root is not None:
+                np.multiply(z[span], self.root[span, None], out=z[span], casting="same_kind")
+
+        each(rows, part)
 
     def _sparse_kernel(self):
         X = self._stored.astype(np.float64, copy=False)
@@ -163,7 +187,7 @@ class Design:
 
     def normal_residual(self, B, target):
         """Give X̃ᵀ (target - X̃ B) in one pass, as accurate as X̃ is: nothing is squared."""
-        if self.sparse:
+        if self.direct:
             return self.tdot(target - self.dot(B))
 
         def part(span):

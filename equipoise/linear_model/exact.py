@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy import linalg
 
-# below this reciprocal condition number a factor of the Gram matrix has lost half its digits
-ROUGH, SINGULAR = 1e-7, 1e-13
+# reciprocal condition numbers below which a factor of the Gram matrix has lost a third of its
+# digits, and all of them
+ROUGH, SINGULAR = 1e-5, 1e-13
 # as many alphas cost as much by Cholesky as one eigendecomposition does for all
 MANY = 8
 # rows from which a kernel matrix in float32 and a few passes over X beat one in float64
@@ -116,7 +117,7 @@ def pseudo_inverse(A):
 class Cholesky:
     """A factor of A + α with rows and columns scaled to a unit diagonal; rcond says its worth."""
 
-    def __init__(self, A, alpha: float):
+    def __init__(self, A, alpha: float, overwrite=False):
         lapack: Any = linalg.lapack
         float32 = A.dtype == np.float32
         potrf, self.potrs, pocon = (
@@ -129,10 +130,11 @@ class Cholesky:
         if not (diagonal > 0).all():
             return
         self.d = 1 / np.sqrt(diagonal)
-        A = A * self.d[:, None]
+        A = np.multiply(A, self.d[:, None], out=A if overwrite else None)
         A *= self.d
         np.fill_diagonal(A, 1.0)
-        norm = abs(A).sum(0).max() if len(A) < 4096 else float(len(A))
+        # the norm of 1 of a matrix whose entries are at most 1
+        norm = np.linalg.norm(A, 1) if len(A) < 1024 else float(len(A))
         self.factor, info = potrf(A.T, lower=False, clean=False, overwrite_a=True)
         if info == 0:
             self.rcond = float(pocon(self.factor, norm)[0])
@@ -284,6 +286,7 @@ class Kernel:
         self.Q = _basis(columns) if columns.shape[1] else None
         K = self.design.kernel(dtype)
         if self.Q is not None:
+            self._allow_direct(K, centred)
             # twice: what is left of Q after once is rounding of K itself
             Q = self.Q.astype(dtype)
             half = K @ Q
@@ -292,6 +295,20 @@ class Kernel:
             ridge = float(abs(K).sum(0).max() * 4 if apart else np.trace(K) / max(len(K), 1))
             K += (ridge or 1.0) * Q @ Q.T
         self.matrix = K
+
+    def _allow_direct(self, K, centred):
+        """Multiply X as it lies from here on, where its offset costs no more than two digits."""
+        squares = (
+            self.design.offset
+            if self.design.scale is None
+            else (self.design.offset * self.design.scale)
+        )
+        root = self.design.root
+        weight = self.design.n if root is None else root @ root
+        small = weight * float(squares @ squares) <= 100 * float(np.trace(K))
+        X = self.design.X
+        if centred and small and self.design.rows is None and X.dtype == np.float64:
+            self.design.direct = True
 
     def project(self, v):
         """Take the intercept and the free features out of v (n, q)."""
@@ -349,7 +366,7 @@ def _preconditioned(kernel: Kernel, target, alpha: float, factor: Cholesky | Non
     The factor may be in float32: an iteration costs one pass over X, and the answer has the
     digits of X.  None where that does not get there.
     """
-    factor = factor or Cholesky(kernel.matrix, alpha)
+    factor = factor or Cholesky(kernel.matrix, alpha, overwrite=True)
     if not factor.rcond > (1e-5 if factor.d.dtype == np.float32 else SINGULAR):
         return None
 
@@ -360,7 +377,9 @@ def _preconditioned(kernel: Kernel, target, alpha: float, factor: Cholesky | Non
         return kernel.project(factor.solve(v).astype(np.float64))
 
     y = kernel.project(target)
-    c, iterations = conjugate_gradients(apply, y, precondition, rtol=1e-13, limit=12)
+    # X in float32 has no more digits to give
+    rtol = 1e-13 if kernel.design.X.dtype == np.float64 else 1e-9
+    c, iterations = conjugate_gradients(apply, y, precondition, rtol=rtol, limit=12)
     return None if iterations is None else c
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from equipoise.linear_model.blocks import PIECES, POOLED, buffer, groups, over, row_step, spans
-from equipoise.ops.moments.comoments import _split, merge
+from equipoise.ops.moments.comoments import _split
 
 # sparse columns fuller than this are centred before they are multiplied
 DENSE = 0.25
@@ -80,32 +80,48 @@ def state(rows: Rows):
 
 
 def _merged(rows):
-    """One pass: a block is centred by its own mean, and its state merges with the others."""
+    """One pass: a block is centred by its own mean, and all blocks merge at once.
+
+    With the means m_b of the blocks, m2 = Σ_b m2_b + Σ_b count_b (m_b - mean)(m_b - mean)ᵀ, Chan's
+    formula for many.
+    """
     cuts = groups(spans(rows.n, row_step(rows.n, rows.p + rows.q)), PIECES)
     shift = rows.first_mean()
 
     def piece(run):
         memory: Any = None
-        parts = []
+        within, parts = 0.0, []
         for span in run:
             memory = rows.shifted(span, shift, memory)
-            parts.append(_centred(memory, rows.of(rows.weights, span), shift))
-        return reduce(merge, parts)
+            count, mean = _centre(memory, rows.of(rows.weights, span))
+            within = within + memory.T @ memory
+            parts.append((count, mean))
+        return within, parts
 
-    pooled = rows.n * (rows.p + rows.q) > 1 << 16
-    return reduce(merge, over(cuts, piece, pooled))
-
-
-def _centred(z, weights, shift):
-    count = float(len(z)) if weights is None else float(weights.sum())
+    found = over(cuts, piece, pooled=rows.n * (rows.p + rows.q) > 1 << 16)
+    parts = [part for _, some in found for part in some]
+    counts, means = np.array([c for c, _ in parts]), np.array([m for _, m in parts])
+    count = float(counts.sum())
     if count == 0:
-        return 0.0, shift * np.nan, shift * 0, np.zeros((z.shape[1], z.shape[1]))
-    sums = np.ones(len(z)) @ z if weights is None else weights @ z
-    mean = sums / count
+        return 0.0, shift * np.nan, shift * 0, np.zeros((len(shift), len(shift)))
+    mean = counts @ means / count
+    between = (means - mean) * np.sqrt(counts)[:, None]
+    m2 = reduce(np.add, (within for within, _ in found)) + between.T @ between
+    return count, *_split(shift, mean), m2
+
+
+def _centre(z, weights):
+    """Centre ``z`` in place and weight it; give its weight and its mean."""
+    if weights is None:
+        count = float(len(z))
+        mean = np.ones(len(z)) @ z / max(count, 1.0)
+        z -= mean
+        return count, mean
+    count = float(weights.sum())
+    mean = weights @ z / (count if count > 0 else 1.0)
     z -= mean
-    if weights is not None:
-        z *= np.sqrt(weights)[:, None]
-    return count, *_split(shift, mean), z.T @ z
+    z *= np.sqrt(weights)[:, None]
+    return count, mean
 
 
 def _in_two_passes(rows):

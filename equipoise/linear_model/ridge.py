@@ -12,13 +12,14 @@ from sklearn.utils.validation import _check_sample_weight, check_array, validate
 from equipoise.linear_model.base import FLOATS, Centring, LinearRegressor, check_finite
 from equipoise.linear_model.products import is_sparse
 from equipoise.linear_model.ridge_fit import RidgeFit
+from equipoise.linear_model.stream import FromStream
 
 # sparse X with fewer rows or columns than this is solved exactly
 EXACT = 4000
 SOLVERS = ("auto", "svd", "cholesky", "lsqr", "sparse_cg", "sag", "saga", "lbfgs")
 
 
-class Ridge(MultiOutputMixin, LinearRegressor):
+class Ridge(FromStream, MultiOutputMixin, LinearRegressor):
     """Linear least squares with a penalty on the squares of the coefficients.
 
     Minimises, with weights v of the rows (1) and factors f of the features (1),
@@ -62,7 +63,7 @@ class Ridge(MultiOutputMixin, LinearRegressor):
         The solver that ran, in scikit-learn's words; 'eigen' where a Gram or kernel matrix was
         singular.
     solver_info_ : dict
-        ``solver``, ``reason``: which solver ran and why.
+        ``solver``, ``why``: which solver ran and why.
 
     Raises
     ------
@@ -80,7 +81,7 @@ class Ridge(MultiOutputMixin, LinearRegressor):
     >>> from equipoise.linear_model import Ridge
     >>> X, y = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 2.0]]), np.array([1.0, 2.0, 5.0])
     >>> Ridge(alpha=1.0).fit(X, y).coef_.round(4)
-    array([1.25, 0.5 ])
+    array([1.125, 0.625])
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -129,7 +130,9 @@ class Ridge(MultiOutputMixin, LinearRegressor):
         ----------
         X : array or sparse matrix (n, p)
             float32 and float64 in C or Fortran order, and CSR, are read where they lie.
-        y : array (n,) or (n, targets)
+            With ``y`` a name, any source that `equipoise.data.chunks` takes: files, frames,
+            streams, a Ray dataset; read once, in bounded memory.
+        y : array (n,) or (n, targets), or the name of the source's target column
         sample_weight : None, number or array (n,)
             How much each row counts, which is also how often.
 
@@ -137,17 +140,37 @@ class Ridge(MultiOutputMixin, LinearRegressor):
         -------
         self
         """
+        if hasattr(self, "comoments_"):
+            del self.comoments_
+        if isinstance(y, str):
+            return self._fit_source(X, y)
         X, y, weights = check_ridge(self, X, y, sample_weight)
         matrix = y.reshape(len(y), -1).astype(np.float64, copy=False)
         alphas = check_alphas(self.alpha, matrix.shape[1])
-        solver, reason = self._choose(X)
+        solver, why = self._choose(X)
         fit = RidgeFit(self, X, matrix, weights)
         coef, self.solver_, self.n_iter_ = fit.run(solver, alphas)
         if self.solver == "auto" and self.n_iter_ is None:
             self.n_iter_ = np.ones(matrix.shape[1], np.int32)
-        self.solver_info_ = {"solver": self.solver_, "reason": reason}
+        self.solver_info_ = {"solver": self.solver_, "why": why}
         set_solution(self, coef, fit.offset, fit.y_offset, y.ndim, X.dtype)
         return self
+
+    def _fit_from_comoments(self, comoments, dtype):
+        """Solve the normal equations that are there already."""
+        if self.solver not in ("auto", "cholesky"):
+            raise ValueError(
+                f"solver='{self.solver}' needs the rows themselves; a fit from a stream keeps "
+                "their cross products only. Use solver='auto'."
+            )
+        p, targets = comoments._features, comoments._targets
+        alphas = check_alphas(self.alpha, targets[0] if targets else 1)
+        fit = RidgeFit(self, np.empty((0, p)), np.empty((0, len(alphas))))
+        coef, self.solver_ = fit.by_state(comoments._state(), alphas)
+        self.n_iter_ = np.ones(len(alphas), np.int32)
+        why = "a direct solution by the Gram matrix of the stream"
+        self.solver_info_ = {"solver": self.solver_, "why": why}
+        set_solution(self, coef, fit.offset, fit.y_offset, 1 + len(targets), dtype)
 
     def _choose(self, X):
         """Give the solver to run, and why."""
@@ -226,8 +249,9 @@ def check_ridge(estimator, X, y, sample_weight):
         return X, y, None
     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
     if not weights.any():
+        # older scikit-learns let this pass
         raise ValueError(
-            f"Sample weights must not all be zero; got {len(weights)} zeros. "
+            f"Sample weights must contain at least one non-zero number; got {len(weights)} zeros. "
             "Leave sample_weight out to count every row once."
         )
     return X, y, weights

@@ -80,9 +80,9 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):
     >>> from sklearn.datasets import load_diabetes
     >>> from equipoise.linear_model import RidgeCV
     >>> X, y = load_diabetes(return_X_y=True)
-    >>> model = RidgeCV(alphas=np.logspace(-3, 1, 9)).fit(X, y)
-    >>> float(model.alpha_), RidgeCV(alphas=np.logspace(-3, 1, 9), rule="1se").fit(X, y).alpha_
-    (0.01, np.float64(1.0))
+    >>> alphas = [0.001, 0.01, 0.1, 1.0]
+    >>> float(RidgeCV(alphas).fit(X, y).alpha_), float(RidgeCV(alphas, rule="1se").fit(X, y).alpha_)
+    (0.01, 0.1)
     """
 
     _parameter_constraints: ClassVar[dict] = {
@@ -139,7 +139,7 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):
         -------
         self
         """
-        self.alphas_ = _check_alphas(self.alphas, self.cv)
+        self.alphas_ = check_grid(self.alphas, self.cv)
         if self.cv is not None:
             for name in ("store_cv_results", "alpha_per_target"):
                 if getattr(self, name):
@@ -265,6 +265,11 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):
         splitter: Any = check_cv(cast(Any, self.cv), y, classifier=False)
         splits = list(splitter.split(X, y))
         shared = _shared_states(X, matrix, weights, splits)
+        weighable = getattr(scorer, "_accept_sample_weight", lambda: True)()
+
+        def weighing(test):
+            return {"sample_weight": weights[test]} if weights is not None and weighable else {}
+
         scores = np.empty((len(splits), len(self.alphas_)))
         for i, (train, test) in enumerate(splits):
             fit = _FoldFit(self, X, matrix, weights, np.asarray(train), shared[i])
@@ -275,14 +280,14 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):
                 model: Any = Ridge(alpha=self.alphas_[k], fit_intercept=self.fit_intercept)
                 set_solution(model, B[:, :, k], fit.offset, fit.y_offset, y.ndim, X.dtype)
                 model.n_features_in_ = fit.p
-                scores[i, k] = scorer(model, X_test, y_test)
+                scores[i, k] = scorer(model, X_test, y_test, **weighing(test))
         summary = Moments.of(scores, nan="propagate")
         error = (
             summary.std(ddof=1) / np.sqrt(len(splits)) if len(splits) > 1 else scores[0] * np.nan
         )
         best = self._choose(summary.mean, error)
         whole: Any = Ridge(
-            alpha=self.alpha_, fit_intercept=self.fit_intercept,
+            alpha=float(np.asarray(self.alpha_)), fit_intercept=self.fit_intercept,
             penalty_weights=self.penalty_weights, standardize=self.standardize,
         )  # fmt: skip
         fit = RidgeFit(whole, X, matrix, weights)
@@ -363,7 +368,7 @@ def one_standard_error(alphas, scores, errors, best) -> Any:
     return int(good[np.argmax(alphas[good])]) if len(good) else int(best)
 
 
-def _check_alphas(alphas, cv):
+def check_grid(alphas, cv):
     """Give the alphas as float64 (alphas,), by scikit-learn's rules and messages."""
     bounds = "neither" if cv is None else "left"
     several = np.ndim(alphas) > 0

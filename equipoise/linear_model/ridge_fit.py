@@ -66,9 +66,18 @@ class RidgeFit:
     def gram(self):
         """Give X̃ᵀX̃ and X̃ᵀỹ from one pass, and set offsets and factors."""
         summary = state(Rows(self.X, self.y, self.weights, self.rows))
-        if not np.isfinite(summary[3].diagonal()).all():
-            check_finite(self.model, self.X)
+        self._need_finite(summary[3].diagonal())
         return self.take(summary)
+
+    def _need_finite(self, sums):
+        """Raise where sums over X and y are not finite, and say whose fault it is."""
+        if not np.isfinite(sums).all():
+            check_finite(self.model, self.X)
+            raise ValueError(
+                "sums over X or y overflow: they hold values up to "
+                f"{max(abs(self.X).max(), abs(self.y).max()):.3g}. Scale them first, with "
+                "eq.preprocessing.StandardScaler for example."
+            )
 
     def take(self, summary):
         """Give X̃ᵀX̃ and X̃ᵀỹ from a state of `CoMoments`, and set offsets and factors."""
@@ -87,8 +96,9 @@ class RidgeFit:
         self.offset, self.y_offset, target = centred_rows(
             self.X, self.y, self.weights, self.rows, self.model.fit_intercept
         )
-        if not np.isfinite(self.offset).all() or not self.model.fit_intercept:
+        if not self.model.fit_intercept:
             check_finite(self.model, self.X)
+        self._need_finite(self.offset)
         spread = self._spread() if self.model.standardize else None
         self.factors = Factors.of(self.penalties, spread, self.p)
         return self.design(), target
@@ -113,21 +123,38 @@ class RidgeFit:
         squares = Design(self.X, mean, None, self.weights, self.rows).squares()
         return standard_deviations(squares, mean, count)
 
+    def by_state(self, summary, alphas):
+        """Solve from a state of `CoMoments` alone; give coefficients (p, q) and how."""
+        G, xy = self.take(summary)
+        if not self.model.positive:
+            return exact.by_gram(G, xy, self.factors, alphas)
+        b = self._active_set(G, xy, alphas)
+        if b is None:
+            raise ValueError(
+                "positive=True needs columns that are not linearly dependent, or alpha above 0; "
+                "raise alpha"
+            )
+        return b, "active_set"
+
     def _not_negative(self, alphas):
         """Solve exactly on the Gram matrix; by L-BFGS-B where that is too large or singular."""
         if self.p <= iterate.MOST:
-            G, xy = self.gram()
-            used = np.sort(np.concatenate([self.factors.paid, self.factors.free]))
-            b = np.zeros_like(xy)
-            for i, alpha in enumerate(alphas):
-                A = (G + np.diag(self._penalty(alpha)))[np.ix_(used, used)]
-                found = iterate.not_negative(A, xy[used, i])
-                if found is None:
-                    break
-                b[used, i] = found
-            else:
+            b = self._active_set(*self.gram(), alphas)
+            if b is not None:
                 return b, "active_set", None
         return self._lbfgs(alphas, tight=True), "lbfgs", None
+
+    def _active_set(self, G, xy, alphas):
+        """Give b ≥ 0, or None where the equations of some support are singular."""
+        used = np.sort(np.concatenate([self.factors.paid, self.factors.free]))
+        b = np.zeros_like(xy)
+        for i, alpha in enumerate(alphas):
+            A = (G + np.diag(self._penalty(alpha)))[np.ix_(used, used)]
+            found = iterate.not_negative(A, xy[used, i])
+            if found is None:
+                return None
+            b[used, i] = found
+        return b
 
     def _lbfgs(self, alphas, tight=False):
         """Run L-BFGS-B on the Gram matrix, or on X where that would be larger than X."""
