@@ -19,7 +19,7 @@ class CsvRows:
     column may turn to fractions later.
     """
 
-    def __init__(self, file: File):
+    def __init__(self, file: File, metadata=None):
         self.file = file
         with self._reader() as first:
             self.schema = first.schema
@@ -48,8 +48,14 @@ class CsvRows:
         except (pa.ArrowException, OSError) as error:
             raise damaged(self.file, error) from error
 
+    metadata = None
+
+    def parts(self, rows: int) -> list[tuple[int, None]]:
+        """Give the file as one part: where a line begins is known only by parsing."""
+        return [(0, None)]
+
     def batches(
-        self, columns, rows: int = 0, after: int = 0, types=None
+        self, columns, rows: int = 0, after: int = 0, stop: int | None = None, types=None
     ) -> Iterator[tuple[int, Any, float]]:
         """Give (number of the first row, batch, share of the file read) from row ``after`` on.
 

@@ -17,7 +17,7 @@ class ParquetRows:
     Batches never span two row groups, so they are the same wherever reading starts.
     """
 
-    def __init__(self, file: File):
+    def __init__(self, file: File, metadata=None):
         pa = arrow()
         import pyarrow.parquet as pq
 
@@ -25,22 +25,46 @@ class ParquetRows:
         try:
             # a checksum is looked at where the writer has left one
             self._open: Any = pq.ParquetFile(
-                file.path, buffer_size=BUFFER, pre_buffer=False, page_checksum_verification=True
+                file.path,
+                metadata=metadata,
+                buffer_size=BUFFER,
+                pre_buffer=False,
+                page_checksum_verification=True,
             )
             self.schema = self._open.schema_arrow
         except (pa.ArrowException, OSError) as error:
             raise damaged(file, error) from error
         self.height = self._open.metadata.num_rows
 
-    def batches(self, columns, rows: int, after: int = 0) -> Iterator[tuple[int, Any, float]]:
+    def parts(self, rows: int) -> list[tuple[int, int]]:
+        """Cut the file's rows, at row groups, into parts of about ``rows`` rows or more."""
+        found, start, stop = [], 0, 0
+        for group in range(self._open.num_row_groups):
+            stop += self._open.metadata.row_group(group).num_rows
+            if stop - start >= rows:
+                found.append((start, stop))
+                start = stop
+        return [*found, (start, stop)] if stop > start else found
+
+    @property
+    def metadata(self) -> Any:
+        """What another `ParquetRows` of the file need not read again."""
+        return self._open.metadata
+
+    def batches(
+        self, columns, rows: int, after: int = 0, stop: int | None = None
+    ) -> Iterator[tuple[int, Any, float]]:
         """Give (number of the first row, batch, share of the file read) from row ``after`` on.
 
-        ``after`` must be where a batch of ``rows`` rows began.
+        ``after`` must be where a batch of ``rows`` rows began, and ``stop``, if given, where a
+        row group ends.
         """
         pa = arrow()
         first = 0
         for group in range(self._open.num_row_groups):
             height = self._open.metadata.row_group(group).num_rows
+            if stop is not None and first >= stop:
+                return
             if first + height <= after:
                 first += height
                 continue

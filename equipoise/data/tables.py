@@ -1,7 +1,8 @@
 """Files as one table: columns agreed on before a row is read, then blocks in a fixed order."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from equipoise.data.block import Block, Choice
 from equipoise.data.columnar import Reader, batch_rows
@@ -70,22 +71,36 @@ class Table:
 
     def blocks(self, after: Position | None = None) -> Iterator[tuple[Block, Position]]:
         """Give blocks and the position behind each, from ``after`` on."""
+        for unit in self.units(after):
+            yield from unit()
+
+    def units(self, after: Position | None = None) -> Iterator[Callable[[], Iterator]]:
+        """Give what `blocks` gives as functions, which threads may call at the same time."""
         after = after or Position()
         before = sum(f.size for f in self.files[: after.file])
         for number in range(after.file, len(self.files)):
-            rows, file = self.open(number), self.files[number]
-            try:
-                reader = self._agreed(rows, file)
-                reader.dtype = self._dtype
-                start = after.row if number == after.file else 0
-                for first, batch, share in rows.batches(reader.read, self.rows, start):
-                    behind = Position(
-                        number, first + batch.num_rows, before + min(share, 1.0) * file.size
-                    )
-                    yield reader.block(batch, first), behind
-            finally:
-                rows.close()
-            before += file.size
+            opened = self.open(number)
+            parts, metadata = opened.parts(self.rows), opened.metadata
+            opened.close()
+            begin = after.row if number == after.file else 0
+            for start, stop in parts:
+                if stop is None or stop > begin:
+                    first = max(start, begin)
+                    yield partial(self._unit, number, metadata, first, stop, before)
+            before += self.files[number].size
+
+    def _unit(self, number, metadata, start, stop, before):
+        file = self.files[number]
+        opened = FORMATS[file.format](file, metadata)
+        try:
+            reader = self._agreed(opened, file)
+            reader.dtype = self._dtype
+            for first, batch, share in opened.batches(reader.read, self.rows, start, stop):
+                end = first + batch.num_rows
+                behind = Position(number, end, before + min(share, 1.0) * file.size)
+                yield reader.block(batch, first), behind
+        finally:
+            opened.close()
 
 
 def _other_columns(first: File, expected, file: File, names) -> str:

@@ -64,9 +64,9 @@ def _summary(scaler, table: Table, point: Checkpoint | None) -> Any:
     if rows:
         print(f"going on after {rows:,} rows of {point.path}", file=sys.stderr)  # type: ignore
     with display, Stop() as stop:
-        for block, behind in ahead(table.blocks(position)):
-            found.add(_told(stream.summarize, scaler, block, False))
-            rows, position = rows + len(block), behind
+        for part, count, behind in stream.of_files(scaler, table, position):
+            found.add(part)
+            rows, position = rows + count, behind
             display.update(position.bytes, rows)
             if point:
                 point.maybe(found, position, rows)

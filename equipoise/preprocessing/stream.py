@@ -1,17 +1,20 @@
 """Fit and transform what comes chunk by chunk."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from equipoise.data import read
+from equipoise.data.ahead import in_order
 from equipoise.data.block import Block, Choice, rows
+from equipoise.data.files import is_path
+from equipoise.data.tables import Position, Table
 from equipoise.errors import UsageError
 from equipoise.preprocessing import finite
-from equipoise.preprocessing.folding import Fold
+from equipoise.preprocessing.folding import Fold, merged
 
 
 def fit(scaler, source, reset: bool = True, batch_size: int | None = None):
@@ -38,6 +41,10 @@ def fit(scaler, source, reset: bool = True, batch_size: int | None = None):
         from equipoise.integrations import ray
 
         total = ray.summarize(scaler, source, reset)
+    elif is_path(source):
+        table = Table(source, choice(scaler), batch_size)
+        note(scaler, table.every, reset)
+        total = merged(part for part, _, _ in of_files(scaler, table))
     else:
         total = fold(scaler, read.blocks(source, choice(scaler), batch_size), reset)
     if total is None:
@@ -71,22 +78,31 @@ def summarize(scaler, block: Block, reset: bool) -> Any:
     """Give a block's summary; note its columns, or check that they are the known ones."""
     matrix = rows(block.values, None, block.origin)
     note(scaler, block.every or matrix.shape[1], reset)
-    # while files are read aside, threads that wait for each other cost more than they bring
-    with _one_thread() if block.origin else nullcontext():
-        summary = scaler._summarize(matrix)
+    summary = scaler._summarize(matrix)
     if not summary.finite():
         refuse(block, matrix, scaler._column_names())
     return summary
 
 
-@contextmanager
-def _one_thread():
-    """Let this thread's kernels run without others; they give the same bits."""
+def of_files(
+    scaler, table: Table, after: Position | None = None
+) -> Iterator[tuple[Any, int, Position]]:
+    """Give (summary, rows, position behind) of every block of files, in their order.
+
+    Threads decode and summarise several parts at once, each by itself: within a part pyarrow
+    uses one thread, and kernels that wait for each other would cost more than they bring.
+    """
+
+    def summaries(unit):
+        for block, behind in unit():
+            yield summarize(scaler, block, False), len(block), behind
+
+    units = (partial(summaries, unit) for unit in table.units(after))
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        yield
+        yield from in_order(units, max(before, 1), begin=partial(torch.set_num_threads, 1))
     finally:
+        # new threads take their number from the last that was set
         torch.set_num_threads(before)
 
 
