@@ -17,12 +17,20 @@ NAMED = 5
 DRAWN = 100
 
 
+class Key(NamedTuple):
+    """A name beside its piece of line."""
+
+    index: int
+    name: str
+
+
 class Figure(NamedTuple):
-    """A chart with its caption."""
+    """A chart with its caption, and what its colours mean."""
 
     title: str
     read: str
     chart: Markup
+    key: tuple[Key, ...] = ()
 
 
 class Picture:
@@ -50,9 +58,10 @@ class Picture:
             return NotImplemented
         figures = [*self.figures, *other.figures]
         for i, figure in enumerate(figures):
-            key = figure.chart.split('id="', 1)[1].split('"', 1)[0]
-            # ids are unique on a page
-            chart = Markup(figure.chart.replace(f'"{key}', f'"{key.split("--")[0]}--{i}'))
+            # ids are unique on a page; Markup itself would escape the quotes
+            drawn = str(figure.chart)
+            key = drawn.split('id="', 1)[1].split('"', 1)[0]
+            chart = Markup(drawn.replace(f'"{key}', f'"{key.split("--")[0]}--{i}'))
             figures[i] = figure._replace(chart=chart)
         return Picture(self.headline, figures)
 
@@ -64,7 +73,7 @@ class Picture:
 
     def to_svg(self) -> str:
         """Give one SVG image, in light colours, the charts below each other."""
-        return plain.image([(f.title, f.chart) for f in self.figures])
+        return plain.image([(f.title, f.chart, f.key) for f in self.figures])
 
     def _repr_html_(self):
         # a frame keeps the page's styles and those of the notebook apart
@@ -133,11 +142,13 @@ def plot_path(alphas, coefs, *, names=None, chosen=None, title=None) -> Picture:
         read += f" The {DRAWN} largest are drawn."
     if chosen is not None:
         read += f" Crosses mark alpha {number(float(chosen))}."
-    chart = _chart(marks, "path", title or "Coefficient path", read, x, labels=len(series) <= NAMED)
-    named = ", ".join(f"{names[j]}" for j in largest[:NAMED])
+    title = title or "Coefficient path"
+    chart = _chart(marks, "path", title, read, x, labels=False)
+    key = [Key(i, names[j]) for j, i in place.items()]
     if len(series) > NAMED:
-        read += f" Coloured, largest first: {named}."
-    return Picture("Coefficients as the penalty falls", [Figure(title or "", read, chart)])
+        key.append(Key(0, "others"))
+    headline = "Coefficients as the penalty falls"
+    return Picture(headline, [Figure(title, read, chart, tuple(key))])
 
 
 def _mark(series, chosen):

@@ -13,19 +13,22 @@ _COLOURS = (_INK, "#1a66c2", "#c8420a", "#4f4272", "#8a6274", "#772e11")
 _DASHES = {1: "7 5", 2: "2 4", 3: "10 4 1 4", 4: "14 5"}
 
 
-def image(charts: list[tuple[str, Markup]]) -> str:
-    """Give one SVG of titled line charts, below each other.
+def image(charts: list) -> str:
+    """Give one SVG of line charts below each other, each (title, chart, key).
+
+    A key holds pairs (index, name).
 
     >>> image([])[:54]
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 7'
     """
     y, parts = 12, []
-    for title, chart in charts:
+    for title, chart, key in charts:
         height = int(re.search(r'height="(\d+)', chart)[1])  # type: ignore[index]
         if title:
             parts.append(svg.tag("text", title, x=_LEFT, y=y + 14, class_="head"))
+        parts += [_entry(item, i, y) for i, item in enumerate(key)]
         place = {"x": _LEFT, "y": y + _HEAD, "width": _WIDE - _LEFT - _RIGHT, "height": height}
-        parts.append(svg.tag("svg", Markup(chart), **place, overflow="visible"))
+        parts.append(svg.tag("svg", Markup(chart), overflow="visible", **place))
         y += _HEAD + height + 16
     paper = svg.tag("rect", width=_WIDE, height=y, fill=_PAPER)
     whole = svg.tag(
@@ -39,6 +42,14 @@ def image(charts: list[tuple[str, Markup]]) -> str:
         height=y,
     )
     return str(whole)
+
+
+def _entry(item, place, y):
+    """Write one name of a key at the right of its chart."""
+    index, name = item
+    left, y = _WIDE - _RIGHT + 16, y + _HEAD + 14 + 18 * place
+    piece = svg.tag("line", x1=left, x2=left + 22, y1=y, y2=y, class_=f"line {svg.style(index)}")
+    return piece + svg.tag("text", svg.short(name, 11), x=left + 28, y=y + 4)
 
 
 def _style() -> str:

@@ -1,5 +1,8 @@
 """RidgeCV against models that really leave a row out, and against scikit-learn."""
 
+import re
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 from sklearn import linear_model as theirs
@@ -167,6 +170,9 @@ def test_pictures_show_themselves_and_are_saved(tmp_path):
         text = both.save(tmp_path / name).read_text("utf-8")
         assert text.count('class="chart') == 2
         assert "nan" not in text
+        ids = re.findall(r'<svg id="([^"]*)"', text)
+        assert len(set(ids)) == len(ids) == 2
+    ElementTree.parse(tmp_path / "a.svg")
     with pytest.raises(ValueError, match=r"saved as \.svg or \.html; got"):
         path.save(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"coefs must be .* got shapes \(3, 2\) and \(3,\)"):
