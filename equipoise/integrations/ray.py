@@ -1,6 +1,7 @@
 """Ray Data: blocks are summarised and scaled where they are; Ray schedules, ships and retries."""
 
 import pickle
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -43,8 +44,9 @@ def summarize(scaler, dataset, reset: bool = True) -> Any:
         return None
     choice = stream.choice(scaler).among(schema.names)
     stream.note(scaler, tuple(schema.names), reset)
-    # raises here what would raise in a task
-    Reader(_arrow(schema), choice)
+    if _arrow(schema) is not None:
+        # raises here what would raise in a task
+        Reader(_arrow(schema), choice)
     only = dataset.select_columns(choice.all())
     try:
         # no aggregation of Ray's: that starts processes of its own for every call
@@ -60,7 +62,7 @@ def summarize(scaler, dataset, reset: bool = True) -> Any:
 def transform(scaler, dataset) -> Any:
     """Give the ``ray.data.Dataset`` whose blocks are the scaled ones of ``dataset``, lazily."""
     schema = dataset.schema()
-    if schema is not None:
+    if schema is not None and _arrow(schema) is not None:
         BatchScaler(scaler, _arrow(schema))
 
     def scale(batch):
@@ -69,16 +71,11 @@ def transform(scaler, dataset) -> Any:
     return dataset.map_batches(scale, batch_size=None, **_ARROW)
 
 
-def _arrow(schema):
-    """Give Arrow's schema; blocks of pandas have another."""
+def _arrow(schema) -> Any:
+    """Give Arrow's schema; None for blocks of pandas, whose tasks must look for themselves."""
     import pyarrow as pa
 
-    base = schema.base_schema
-    return (
-        base
-        if isinstance(base, pa.Schema)
-        else pa.schema(zip(schema.names, schema.types, strict=True))
-    )
+    return schema.base_schema if isinstance(schema.base_schema, pa.Schema) else None
 
 
 def _summarizer(scaler, choice: Choice, names) -> Callable:
@@ -103,11 +100,6 @@ def _merge(table) -> dict[str, list[bytes]]:
 
 
 def _told(error: BaseException) -> BaseException:
-    """Find what a task refused within what Ray makes of it."""
-    seen: BaseException | None = error
-    while seen is not None:
-        for one in (seen, getattr(seen, "cause", None)):
-            if isinstance(one, UsageError):
-                return UsageError(str(one).split("\n")[0])
-        seen = seen.__cause__
-    return error
+    """Find what a task refused: between processes only the text of an error's cause survives."""
+    found = re.search(r"UsageError: (.+)", str(error))
+    return UsageError(found[1]) if found else error

@@ -102,10 +102,21 @@ def test_parquet_read_by_ray(cluster, table, tmp_path):
     same(scaler, StandardScaler(columns=NAMES).fit(tmp_path))
 
 
+def test_blocks_of_pandas(cluster, table):
+    import ray
+
+    pytest.importorskip("pandas", reason="one kind of Ray's blocks")
+    dataset = ray.data.from_pandas([table.slice(0, 1000).to_pandas(), table[1000:].to_pandas()])
+    scaler = StandardScaler(columns=NAMES).fit(dataset)
+    same(scaler, StandardScaler().fit(matrix(table)))
+    with pytest.raises(UsageError, match=r"column 'word'.* must hold numbers"):
+        StandardScaler().fit(dataset)
+
+
 def test_what_cannot_be_fitted(cluster, dataset, table):
     import ray
 
-    with pytest.raises(UsageError, match="column 'word' must hold numbers"):
+    with pytest.raises(UsageError, match=r"column 'word'.* must hold numbers"):
         StandardScaler().fit(dataset)
     with pytest.raises(UsageError, match="'nope'"):
         StandardScaler(columns=["nope"]).fit(dataset)
@@ -115,7 +126,7 @@ def test_what_cannot_be_fitted(cluster, dataset, table):
         scaler.fit(infinite)
     assert not hasattr(scaler, "mean_")
     with pytest.raises(UsageError, match="at least one row"):
-        StandardScaler().fit(ray.data.from_arrow(table.slice(0, 0)))
+        StandardScaler(columns=NAMES).fit(ray.data.from_arrow(table.slice(0, 0)))
     fitted = StandardScaler(columns=NAMES).fit(dataset)
     with pytest.raises(UsageError, match="must hold 'b'"):
         fitted.transform(dataset.select_columns(["a", "c"]))
