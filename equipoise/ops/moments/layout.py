@@ -10,6 +10,8 @@ BLOCK = 1 << 17
 LANES = 448
 # a matrix row wider than this is cut into tiles; more lanes leave that cache
 MAX_LANES = 1024
+# rows in a block of such a tile, at least
+TILE_ROWS = 512
 # partial results: at most this many groups of blocks, and this many columns over all of
 # them, which keeps them under a megabyte
 GROUPS = 128
@@ -81,6 +83,9 @@ def _matrix(rows, columns) -> tuple[int, ...]:
         vector = 8 // gcd(p, 8)
         copies = copies // vector * vector or copies
     per_block = max(1, BLOCK // (width * copies * 4)) * copies * 4
+    if p > MAX_LANES:
+        # each block ends with some work a column, which few rows would not repay
+        per_block = max(per_block, TILE_ROWS)
     blocks = -(-n // per_block)
     groups = max(1, min(blocks, GROUPS, PARTS // p))
     return (n, step, p, 1, 1, width, width * copies, per_block, blocks, groups, width)
