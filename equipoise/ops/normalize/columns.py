@@ -8,7 +8,9 @@ numbers of a sample, width, channels, tile, chunk, per, centred); it depends on 
 tensor's shape alone, so the bits are the same at any thread count.
 
 A task is a tile of columns with both phases where a tile stays in cache, or a chunk of a tile's
-rows and one phase.  Rows are walked upwards, as they lie: the prefetchers lose descending rows.
+rows and one phase; where a tensor is larger than the caches the second phase takes chunks in
+reverse, since they still hold the last ones.  Within a chunk rows are walked upwards, as they
+lie: the prefetchers lose descending rows.
 Sweeps over memory: 2 reads and 1 write forward, 4 reads and 1 write backward; in cached tiles
 1 and 1, 2 and 1.
 """
@@ -39,6 +41,7 @@ from equipoise.ops.normalize.words import (
     OTHER,
     OUTPUT_SWEEP,
     REUSED,
+    REVERSED,
     SHAPE,
     STATS,
     SUMMED,
@@ -75,7 +78,7 @@ def _chunks(shape):
 
 
 @splice
-def _extent(t, shape, phase):
+def _extent(t, shape, phase, reverse):
     """Give sample, first column, columns, first and end chunk of task ``t``."""
     width, tile = shape[2], shape[4]
     tiles = (width + tile - 1) // tile
@@ -85,7 +88,10 @@ def _extent(t, shape, phase):
     if phase == SUMS | APPLY:
         return rest, c0, columns, 0, _chunks(shape)
     chunks = _chunks(shape)
-    return rest // chunks, c0, columns, rest % chunks, rest % chunks + 1
+    k = rest % chunks
+    if phase == APPLY and reverse:
+        k = chunks - 1 - k
+    return rest // chunks, c0, columns, k, k + 1
 
 
 @splice
@@ -209,7 +215,7 @@ def _gradient_columns(l0, l1, per, stats, weight, sums, training, shape, wide):
 def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
     phase, item, per = i[PHASE], i[ITEM], shape[6]
     fused = phase == SUMS | APPLY
-    sample, c0, columns, first, last = _extent(t, shape, phase)
+    sample, c0, columns, first, last = _extent(t, shape, phase, i[REVERSED])
     l0, l1 = _lines(sample, c0, columns, shape)
     start, pitch = sample * shape[1] + c0, shape[2]
     own = np.empty((3, columns if fused else 1), weight.dtype)
@@ -290,7 +296,7 @@ def columns_forward(t, integers, floats, computed):
 def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
     phase, training, item, per = i[PHASE], i[TRAINING], i[ITEM], shape[6]
     fused = phase == SUMS | APPLY
-    sample, c0, columns, first, last = _extent(t, shape, phase)
+    sample, c0, columns, first, last = _extent(t, shape, phase, i[REVERSED])
     l0, l1 = _lines(sample, c0, columns, shape)
     start, pitch = sample * shape[1] + c0, shape[2]
     own = np.empty((6, columns if fused else 1), weight.dtype)

@@ -26,7 +26,11 @@ CHUNK = 65536
 # numbers in a folded row, so that coefficients stay in the L1 cache
 WIDTH = 1024
 # bytes of a tensor from which outputs are written past the caches: they would not stay there
-STREAM = 4 << 20
+STREAM = 2 << 20
+# bytes of a tensor from which a second sweep does not find all of it in the caches
+LARGE = 8 << 20
+# rows that sums go down at a time within the caches
+BLOCK = 4
 
 
 class Plan(NamedTuple):
@@ -62,7 +66,7 @@ def _columns_plan(n: int, channels: int, length: int, groups: int, centred: int)
     width = channels * max(1, WIDTH // channels)
     count = -(-m * channels // width)
     # some tasks for each of many threads, none without work enough
-    chunk = max(16, -(-count // 8))
+    chunk = max(64, -(-count // 8))
     if chunk > columns.RUN:
         chunk = -(-count // (32 * columns.RUN)) * columns.RUN
     shape = (samples, m * channels, width, channels, width, chunk, per, centred)
@@ -142,23 +146,32 @@ def _slope(activation: str | None, slope: float) -> float:
     return float(slope) if activation == "leaky_relu" else 0.0
 
 
+def _large(x: torch.Tensor) -> int:
+    return int(x.numel() * x.element_size() >= LARGE)
+
+
 @lru_cache(maxsize=1024)
-def _forward_sweeps(axis, dtype, streaming, activation, slope, added):
-    sweeps = formulas.first(axis), formulas.moments(axis)
+def _forward_sweeps(axis, dtype, streaming, large, activation, slope, added):
     output = formulas.output(axis, activation, _slope(activation, slope), added)
     return (
-        *(compiled.address(s, dtype) for s in sweeps),
+        compiled.address(formulas.first(axis), dtype),
+        compiled.address(formulas.moments(axis), dtype, block=1 if large else BLOCK),
         compiled.address(output, dtype, streaming),
     )
 
 
 @lru_cache(maxsize=1024)
-def _backward_sweeps(axis, dtype, streaming, activation, slope, at, kept, reused, training):
+def _backward_sweeps(
+    axis, dtype, streaming, large, activation, slope, at, kept, reused, training
+):  # fmt: skip
     slope = _slope(activation, slope)
     sums = formulas.gradient_sums(axis, activation, slope, at, kept)
     at = formulas.NOWHERE if reused else at
     gradient = formulas.input_gradient(axis, activation, slope, at, training)
-    return tuple(compiled.address(s, dtype, streaming) for s in (sums, gradient))
+    return (
+        compiled.address(sums, dtype, streaming and kept, block=1 if large else BLOCK),
+        compiled.address(gradient, dtype, streaming),
+    )
 
 
 def compile_sweeps(dtype: torch.dtype) -> None:
@@ -166,7 +179,8 @@ def compile_sweeps(dtype: torch.dtype) -> None:
     for axis, streaming, name, added in product((0, 1), (False, True), NAMES, (False, True)):
         if name not in (None, "relu") and (added or streaming):
             continue
-        _forward_sweeps(axis, dtype, streaming, name, 0.01, added)
+        large = streaming
+        _forward_sweeps(axis, dtype, streaming, large, name, 0.01, added)
         at = formulas.NOWHERE
         if name is not None:
             at = formulas.INPUT if not added else formulas.SUM
@@ -174,7 +188,7 @@ def compile_sweeps(dtype: torch.dtype) -> None:
         kept = added and name is not None
         reused = kept and (name == "relu" or COMPUTE[dtype] == dtype)
         for training in (True, False):
-            _backward_sweeps(axis, dtype, streaming, name, 0.01, at, kept, reused, training)
+            _backward_sweeps(axis, dtype, streaming, large, name, 0.01, at, kept, reused, training)
 
 
 def _run(direction, p, phases, x, integers, floats):
@@ -206,13 +220,20 @@ def forward(x, weight, bias, other, stats, activation, slope, eps, groups=0, cen
         stats = torch.empty((4, p.statistics), dtype=torch.float64, device="cpu")
     weight = _parameter(weight, 1.0, channels, dtype)
     bias = _parameter(bias, 0.0, channels, dtype)
+    large = _large(x)
     sweeps = _forward_sweeps(
-        int(p.family == "rows"), x.dtype, _streams(p, x, y), activation, slope, other is not None
+        int(p.family == "rows"),
+        x.dtype,
+        _streams(p, x, y),
+        large,
+        activation,
+        slope,
+        other is not None,
     )
     at = x.data_ptr()
     integers = (
-        x.element_size(), channels, 1, 0, _address(x), at if other is None else _address(other),
-        y.data_ptr(), 0, 0, 0, weight.data_ptr(), bias.data_ptr(), stats.data_ptr(), 0, *sweeps,
+        x.element_size(), channels, 1, 0, large, _address(x),
+        at if other is None else _address(other), y.data_ptr(), 0, 0, 0, weight.data_ptr(), bias.data_ptr(), stats.data_ptr(), 0, *sweeps,
         0, 0,
     )  # fmt: skip
     lost = _run("forward", p, _phases(p) if own else (APPLY,), x, integers, (eps,))
@@ -246,13 +267,14 @@ def backward(
         at = formulas.INPUT if other is None else formulas.OUTPUT if from_output else formulas.SUM
     # not where a rounded product would reach dx
     reused = kept and (activation == "relu" or dtype == x.dtype)
+    large = _large(x)
     sweeps = _backward_sweeps(
-        int(p.family == "rows"), x.dtype, _streams(p, x, dx, gated), activation, slope, at, kept,
-        reused, bool(training),
+        int(p.family == "rows"), x.dtype, _streams(p, x, dx, gated), large, activation, slope, at,
+        kept, reused, bool(training),
     )  # fmt: skip
     at = _address(x)
     integers = (
-        x.element_size(), channels, int(training), int(reused), at,
+        x.element_size(), channels, int(training), int(reused), large, at,
         at if other is None else _address(other), 0, _address(g), dx.data_ptr(),
         at if gated is None else gated.data_ptr(), weight.data_ptr(), bias.data_ptr(),
         stats.data_ptr(), sums.data_ptr(), 0, 0, 0, *sweeps,

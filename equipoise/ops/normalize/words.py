@@ -8,8 +8,9 @@ from equipoise.ops.sweep.tasks import HEAD
 
 (
     # bytes of a stored number; channels; were the statistics the batch's own; does the second
-    # phase of backward start from what the first one wrote
-    ITEM, CHANNELS, TRAINING, REUSED,
+    # phase of backward start from what the first one wrote; does the second phase walk chunks
+    # backwards
+    ITEM, CHANNELS, TRAINING, REUSED, REVERSED,
     # tensors of stored numbers: input, what was added (or the output), output; upstream
     # gradient, the input's gradient, the gradient before the activation
     X, OTHER, Y, G, DX, GATED,
@@ -20,4 +21,4 @@ from equipoise.ops.sweep.tasks import HEAD
     # the sweeps' code
     FIRST_SWEEP, MOMENTS_SWEEP, OUTPUT_SWEEP, SUMS_SWEEP, GRADIENT_SWEEP,
     SHAPE,
-) = range(HEAD, HEAD + 20)  # fmt: skip
+) = range(HEAD, HEAD + 21)  # fmt: skip

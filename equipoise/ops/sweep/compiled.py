@@ -46,10 +46,10 @@ def _optimised(text: str, machine) -> Any:
     return module
 
 
-def assembly(sweep: Sweep, dtype: torch.dtype, streaming: bool = False) -> str:
+def assembly(sweep: Sweep, dtype: torch.dtype, streaming: bool = False, block: int = 1) -> str:
     """Give a sweep's assembly, to be read."""
     machine = _machine()
-    return machine.emit_assembly(_optimised(emit(sweep, dtype, streaming), machine))
+    return machine.emit_assembly(_optimised(emit(sweep, dtype, streaming, block), machine))
 
 
 def _object(text: str) -> bytes:
@@ -83,10 +83,10 @@ def _keep(code: bytes, path: str) -> None:
 
 
 @cache
-def _compiled(sweep: Sweep, dtype: torch.dtype, streaming: bool) -> int:
+def _compiled(sweep: Sweep, dtype: torch.dtype, streaming: bool, block: int) -> int:
     with _lock:
         _target()
-        code = _object(emit(sweep, dtype, streaming))
+        code = _object(emit(sweep, dtype, streaming, block))
         engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
@@ -94,10 +94,10 @@ def _compiled(sweep: Sweep, dtype: torch.dtype, streaming: bool) -> int:
         return engine.get_function_address("sweep")
 
 
-def address(sweep: Sweep, dtype: torch.dtype, streaming: bool = False) -> int:
+def address(sweep: Sweep, dtype: torch.dtype, streaming: bool = False, block: int = 1) -> int:
     """Give the address of a sweep's C function for tensors of a dtype.
 
     ``streaming`` writes past the caches, which takes no read of what is overwritten; every row
-    must begin at a multiple of 64 bytes.
+    must begin at a multiple of 64 bytes.  ``block`` rows at a time are taken along axis 0.
     """
-    return _compiled(sweep, dtype, streaming)
+    return _compiled(sweep, dtype, streaming, block)
