@@ -214,9 +214,9 @@ BENCHMARK = Benchmark(
     notes=(
         "Matrices in memory, C and Fortran order. The limit of a fit is one bare parallel read of "
         "the matrix, Numba's or torch's; that of a transform is torch's copy into memory that is "
-        "there, while a transform makes its result anew; in place means there and back. Errors are the worst column's. A peer "
-        "that misses float64 by more than the bar is marked; float32 results of scikit-learn "
-        "lose digits where the mean is large."
+        "there, while a transform makes its result anew; in place means there and back. Errors "
+        "are the worst column's. A peer that misses float64 by more than the bar is marked; "
+        "float32 results of scikit-learn lose digits where the mean is large."
     ),
     points=points,
     case=ScalingCase,
