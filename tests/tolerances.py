@@ -62,7 +62,7 @@ ULPS = {
 }
 
 DESCENT = Tolerance(
-    1e-7, "coefficients of well-conditioned problems whose gap is 1e-15 of y²: its root, times 3"
+    1e-6, "coefficients of well-conditioned problems whose gap is 1e-14 of y²: its root, times 10"
 )
 
 

@@ -86,7 +86,7 @@ class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
     >>> from equipoise.linear_model import ElasticNet
     >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]])
     >>> model = ElasticNet(alpha=0.1).fit(X, X[:, 0] * 2)
-    >>> model.coef_.round(3), round(model.intercept_, 3)
+    >>> model.coef_.round(3), float(round(model.intercept_, 3))
     (array([1.885, 0.   ]), 0.173)
     """
 

@@ -88,7 +88,7 @@ class Problem:
             check_finite(estimator, self.X)
         method, why = self._method(settings, l1_ratio, many)
         gram = settings.gram if isinstance(settings.gram, np.ndarray) else None
-        if gram is None and self._worth(settings.gram, many, l1_ratio):
+        if gram is None and self._worth(settings.gram, many):
             gram = self.gram()
         solver = Solver(
             self.design, y, self.factors, q, gram,
@@ -100,13 +100,12 @@ class Problem:
         )  # fmt: skip
         return solver
 
-    def _worth(self, asked, many, l1_ratio):
+    def _worth(self, asked, many):
         """Tell whether all cross products cost less than the passes that they save."""
-        if asked is True:
-            return True
-        if not self.design.dense or (asked is False and not many):
-            return False
-        return many and (self.p <= self.n or self._gram is not None)
+        if isinstance(asked, bool | np.bool_):
+            return bool(asked)
+        known = self._gram is not None
+        return many and self.design.dense and (self.p <= self.n or known)
 
     def _method(self, settings, l1_ratio, many):
         if settings.solver != "auto":

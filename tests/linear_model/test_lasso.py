@@ -1,0 +1,189 @@
+"""Lasso, ElasticNet, paths and cross-validation against scikit-learn, and at their limits."""
+
+import numpy as np
+import pytest
+import sklearn.linear_model as peer
+from scipy import sparse
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import ShuffleSplit
+from tolerances import DESCENT
+
+from equipoise import linear_model as ours
+
+
+def problem(n=60, p=25, seed=0):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, p)) * rng.choice([0.5, 5.0], p) + rng.choice([0.0, 3.0], p)
+    return X, X[:, :4] @ [1.0, -2.0, 0.5, 1.0] + rng.standard_normal(n)
+
+
+def near(a, b):
+    return np.abs(np.asarray(a) - b).max() <= 30 * DESCENT.bound * max(np.abs(b).max(), 1e-3)
+
+
+@pytest.mark.parametrize("layout", ["C", "F", "csc", "csr"])
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("l1_ratio, positive", [(1.0, False), (0.4, False), (1.0, True)])
+def test_equals_scikit_learn(layout, intercept, weighted, l1_ratio, positive):
+    X, y = problem()
+    X[np.abs(X) < 0.3] = 0.0
+    weights = np.random.default_rng(1).random(len(y)) if weighted else None
+    options = {"alpha": 0.1, "l1_ratio": l1_ratio, "positive": positive, "fit_intercept": intercept}
+    expected = peer.ElasticNet(**options, tol=1e-13, max_iter=50_000).fit(X, y, weights)
+    view = sparse.csc_array(X).asformat(layout) if len(layout) > 1 else np.asarray(X, order=layout)
+    found = ours.ElasticNet(**options, tol=1e-13).fit(view, y, weights)
+    assert near(found.coef_, expected.coef_)
+    assert near(found.intercept_, np.array(expected.intercept_))
+    assert near(found.predict(view), expected.predict(X))
+    assert found.dual_gap_ <= 1e-13 * np.var(y) * 60
+    assert found.solver_info_["solver"] == "follow"
+    assert "followed" in found.solver_info_["why"]
+
+
+def test_ratio_one_is_the_lasso_and_ratio_zero_is_ridge():
+    X, y = problem()
+    lasso, net = ours.Lasso(alpha=0.2).fit(X, y), ours.ElasticNet(alpha=0.2, l1_ratio=1.0).fit(X, y)
+    assert np.array_equal(lasso.coef_, net.coef_)
+    net = ours.ElasticNet(alpha=0.2, l1_ratio=0.0, tol=1e-13).fit(X, y)
+    assert near(net.coef_, peer.Ridge(alpha=0.2 * len(y)).fit(X, y).coef_)
+
+
+def test_weights_are_repetitions_and_groups_of_one_are_the_lasso():
+    X, y = problem()
+    counts = np.random.default_rng(0).integers(0, 4, len(y))
+    repeated = np.repeat(X, counts, axis=0), np.repeat(y, counts)
+    for model in (ours.Lasso(alpha=0.1, tol=1e-13), ours.GroupLasso(alpha=0.1, tol=1e-13)):
+        weighted = model.fit(X, y, sample_weight=counts).coef_
+        assert near(weighted, model.fit(*repeated).coef_)
+    a, b = (m(alpha=0.1, tol=1e-13).fit(X, y).coef_ for m in (ours.Lasso, ours.GroupLasso))
+    assert near(a, b)
+
+
+def test_standardize_is_a_fit_on_standardized_columns():
+    X, y = problem()
+    std = X.std(axis=0)
+    for model in (ours.Lasso(alpha=0.1, standardize=True), ours.GroupLasso(0.1, standardize=True)):
+        plain = type(model)(alpha=0.1).fit(X / std, y)
+        assert near(model.fit(X, y).coef_, plain.coef_ / std)
+
+
+def test_penalty_weights_scale_columns_free_and_exclude():
+    X, y = problem()
+    factors = np.linspace(0.5, 2.0, 25)
+    found = ours.Lasso(alpha=0.1, penalty_weights=factors, tol=1e-13).fit(X, y)
+    scaled = ours.Lasso(alpha=0.1, tol=1e-13).fit(X / factors, y)
+    assert near(found.coef_, scaled.coef_ / factors)
+    factors[:2], factors[5:] = 0.0, np.inf
+    found = ours.Lasso(alpha=1e6, penalty_weights=factors).fit(X, y)
+    least = peer.LinearRegression().fit(X[:, :2], y)
+    assert near(found.coef_[:2], least.coef_)
+    assert not found.coef_[2:].any()
+
+
+@pytest.mark.parametrize("shape", [(80, 30), (30, 80)])
+@pytest.mark.parametrize("l1_ratio", [1.0, 0.3])
+@pytest.mark.parametrize("solver", ["auto", "follow", "descend"])
+def test_path_equals_scikit_learn_and_single_fits(shape, l1_ratio, solver):
+    X, y = problem(*shape)
+    options = {"l1_ratio": l1_ratio, "alphas": 12, "eps": 0.01}
+    expected = peer.enet_path(X, y, **options, tol=1e-13, max_iter=100_000)
+    alphas, coefs, gaps, iterations = ours.enet_path(
+        X, y, **options, tol=1e-13, solver=solver, return_n_iter=True
+    )
+    assert np.allclose(alphas, expected[0])
+    assert near(coefs, expected[1])
+    assert (gaps <= 1e-13 * np.mean(y**2)).all()
+    assert len(iterations) == 12
+    single = ours.ElasticNet(
+        alpha=alphas[-1], l1_ratio=l1_ratio, fit_intercept=False, tol=1e-13
+    ).fit(X, y)
+    assert near(single.coef_, coefs[:, -1])
+
+
+@pytest.mark.parametrize("shape", [(90, 20), (40, 60)])
+@pytest.mark.parametrize("cv", [4, ShuffleSplit(3, random_state=0)])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cross_validation_equals_scikit_learn(shape, cv, weighted):
+    X, y = problem(*shape)
+    weights = np.random.default_rng(0).random(len(y)) if weighted else None
+    options = {"cv": cv, "alphas": 15, "eps": 0.02, "tol": 1e-10, "max_iter": 50_000}
+    expected = peer.LassoCV(**options).fit(X, y, weights)
+    found = ours.LassoCV(**options, n_jobs=2).fit(X, y, weights)
+    assert np.allclose(found.mse_path_, expected.mse_path_, rtol=1e-3)
+    assert found.alpha_ == pytest.approx(expected.alpha_)
+    assert found.best_score_ == pytest.approx(-found.mse_path_.mean(axis=1).min())
+    assert ours.LassoCV(**options, rule="1se").fit(X, y, weights).alpha_ >= found.alpha_
+
+
+def test_warm_start_starts_at_the_solution_and_leaves_when_alpha_changes():
+    X, y = problem(30, 80)
+    model = ours.Lasso(alpha=0.2, warm_start=True, tol=1e-8).fit(X, y)
+    first = model.coef_.copy()
+    model.fit(X, y)
+    assert model.solver_info_["events"] == model.solver_info_["sweeps"] == 0
+    assert near(model.coef_, first)
+    model.set_params(alpha=0.05).fit(X, y)
+    assert near(model.coef_, ours.Lasso(alpha=0.05, tol=1e-8).fit(X, y).coef_)
+
+
+def test_several_targets_random_order_and_read_only_memory():
+    X, y = problem()
+    Y = np.stack([y, -y, y**2], axis=1)
+    X.flags.writeable = False
+    found = ours.Lasso(alpha=0.3, selection="random", random_state=0, solver="descend").fit(X, Y)
+    assert found.coef_.shape == (3, 25)
+    one = ours.Lasso(alpha=0.3, tol=1e-12).fit(X, -y).coef_
+    assert np.abs(found.coef_[1] - one).max() < 0.05 * np.abs(one).max()
+    assert found.predict(X).shape == Y.shape
+
+
+def test_float32_comes_out_as_float32_and_as_accurate():
+    X, y = problem(200, 400)
+    a = ours.Lasso(alpha=0.1, tol=1e-8).fit(X.astype(np.float32), y.astype(np.float32))
+    b = ours.Lasso(alpha=0.1, tol=1e-8).fit(X, y)
+    assert a.coef_.dtype == np.float32
+    assert np.abs(a.coef_ - b.coef_).max() < 1e-4 * np.abs(b.coef_).max()
+
+
+def test_a_fit_that_stops_early_says_gap_target_and_what_to_try():
+    X, y = problem(40, 100)
+    with pytest.warns(ConvergenceWarning, match=r"duality gap is .* target .*Raise max_iter"):
+        ours.Lasso(alpha=1e-3, max_iter=1, tol=1e-10, solver="descend").fit(X, y)
+    with pytest.warns(UserWarning, match="least squares without a penalty"):
+        ours.Lasso(alpha=0.0).fit(*problem())
+
+
+@pytest.mark.parametrize("bad, message", [
+    ({"alpha": -1.0}, "alpha"),
+    ({"l1_ratio": 2.0}, "l1_ratio"),
+    ({"penalty_weights": [1.0]}, "one factor for each of the 25 features"),
+    ({"penalty_weights": -np.ones(25)}, "at least 0"),
+    ({"precompute": np.eye(3)}, "precompute must be"),
+])  # fmt: skip
+def test_bad_parameters_are_named(bad, message):
+    with pytest.raises(ValueError, match=message):
+        ours.ElasticNet(**bad).fit(*problem())
+
+
+def test_bad_data_is_named():
+    X, y = problem()
+    with pytest.raises(ValueError, match="at least one non-zero|must not all be zero"):
+        ours.Lasso().fit(X, y, sample_weight=np.zeros(60))
+    X[3, 4] = np.inf
+    with pytest.raises(ValueError, match="infinity"):
+        ours.LassoCV().fit(X, y)
+    X[3, 4] = np.nan
+    for model in (ours.Lasso(), ours.GroupLasso()):
+        with pytest.raises(ValueError, match="NaN"):
+            model.fit(X, y)
+
+
+@pytest.mark.parametrize("groups, message", [
+    ([[0, 1], [1, 2]], "feature 1 is in 2 groups"),
+    ([[0, 1]], "is in 0 groups"),
+    ([[0, 99]], "features 0 to 24"),
+])  # fmt: skip
+def test_groups_must_partition(groups, message):
+    with pytest.raises(ValueError, match=message):
+        ours.GroupLasso(groups=groups).fit(*problem())
