@@ -27,7 +27,7 @@ def everything(axis):
 
     def formula(v):
         d = (v.x - v.r) * v.c
-        return {"y": d + v.z, "u": v.z * 2.0, "s": d, "q": v.z}
+        return {"y": d + v.z, "u": v.z * 2.0, "s": d, "q": v.z + v.r}
 
     return Sweep("everything", formula, axis, ("x", "z"), ("y", "u"), ("r",), ("c",), ("s", "q"))
 
@@ -53,9 +53,9 @@ def problem(sweep, rows, columns, dtype, seed=0):
     return reads, lines, {k: v.astype(np.float64) for k, v in before.items()}
 
 
-def check(sweep, dtype, given, streaming=False, **options):
+def check(sweep, dtype, given, streaming=False, block=1, **options):
     """Raise unless compiled code gives the NumPy result, exactly; give it."""
-    address = compiled.address(sweep, dtype, streaming)
+    address = compiled.address(sweep, dtype, streaming, block)
     found = run(sweep, address, dtype, *given, **options)
     wanted = expected(sweep, dtype, *given)
     for name, values in wanted.items():
@@ -65,14 +65,14 @@ def check(sweep, dtype, given, streaming=False, **options):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("axis", AXES)
-def test_every_length_of_a_tail(axis, dtype):
+@pytest.mark.parametrize("axis, block", [(1, 1), (0, 1), (0, 4)])
+def test_every_length_of_a_tail(axis, block, dtype):
     sweep = EVERYTHING[axis]
     for columns in LENGTHS:
         for rows in ROWS:
             pitch = columns + (0, 1, 37)[columns % 3]
             given = problem(sweep, rows, columns, dtype, seed=columns)
-            check(sweep, dtype, given, pitch=pitch, aligned=columns % 2 == 0)
+            check(sweep, dtype, given, False, block, pitch=pitch, aligned=columns % 2 == 0)
 
 
 def test_the_lengths_have_all_kinds_of_stretches():
@@ -173,8 +173,9 @@ def test_streaming_gives_the_same_bits(axis, dtype):
         given = problem(sweep, 9, columns, dtype)
         # rows begin at a multiple of 64 bytes
         pitch = -(-columns // 32) * 32
-        found = [check(sweep, dtype, given, streaming, pitch=pitch) for streaming in (False, True)]
-        assert all(torch.equal(found[0][k], found[1][k]) for k in found[0])
+        kinds = [(False, 1), (True, 1), (True, 4)]
+        found = [check(sweep, dtype, given, *kind, pitch=pitch) for kind in kinds]
+        assert all(torch.equal(found[0][k], other[k]) for other in found[1:] for k in other)
 
 
 def test_streaming_writes_past_the_caches():
