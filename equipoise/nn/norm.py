@@ -8,7 +8,8 @@ import torch.fx
 from torch import Tensor, nn
 
 from equipoise import functional as F
-from equipoise.ops.normalize.op import ACTIVATIONS
+from equipoise._checks import check_activation, explain_transforms
+from equipoise.ops.normalize.op import transforming
 
 
 class Norm(nn.Module):
@@ -18,11 +19,7 @@ class Norm(nn.Module):
     negative_slope: float = 0.01
 
     def __init__(self, *args, activation=None, negative_slope=0.01, **kwargs):
-        if activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation is one of {ACTIVATIONS}; got {activation!r}: choose one, or put the "
-                "activation after the layer"
-            )
+        check_activation(activation)
         super().__init__(*args, **kwargs)
         self.activation = activation
         self.negative_slope = float(negative_slope)
@@ -85,10 +82,10 @@ class BatchStatistics(Norm):
 
 
 def _count_batch(count: Tensor) -> None:
-    if torch.compiler.is_compiling() or not F.op.transforming():
+    if torch.compiler.is_compiling() or not transforming():
         count.add_(1)
     else:
-        with F.explain_transforms():
+        with explain_transforms():
             count.add_(1)
 
 

@@ -233,12 +233,12 @@ def forward(x, weight, bias, other, stats, activation, slope, eps, groups=0, cen
     at = x.data_ptr()
     integers = (
         x.element_size(), channels, 1, 0, large, _address(x),
-        at if other is None else _address(other), y.data_ptr(), 0, 0, 0, weight.data_ptr(), bias.data_ptr(), stats.data_ptr(), 0, *sweeps,
-        0, 0,
+        at if other is None else _address(other), y.data_ptr(), 0, 0, 0, weight.data_ptr(),
+        bias.data_ptr(), stats.data_ptr(), 0, *sweeps, 0, 0,
     )  # fmt: skip
     lost = _run("forward", p, _phases(p) if own else (APPLY,), x, integers, (eps,))
     if own and lost:
-        moments_in_float64(x, eps, stats)
+        moments_in_float64(x, eps, stats, groups, bool(centred))
         _run("forward", p, (APPLY,), x, integers, (eps,))
     return y, stats
 

@@ -18,7 +18,7 @@ _BY_SIGN = ("relu",)
 _library = torch.library.Library("equipoise", "DEF")
 _library.define(
     "normalize_forward(Tensor x, Tensor? weight, Tensor? bias, Tensor? add, int activation, "
-    "float negative_slope, float eps) -> (Tensor, Tensor)"
+    "float negative_slope, float eps, int groups, bool centred) -> (Tensor, Tensor)"
 )
 _library.define(
     "normalize_apply(Tensor x, Tensor? weight, Tensor? bias, Tensor? add, Tensor stats, "
@@ -27,15 +27,15 @@ _library.define(
 _library.define(
     "normalize_backward(Tensor grad, Tensor x, Tensor? other, Tensor stats, Tensor? weight, "
     "Tensor? bias, int activation, float negative_slope, bool from_output, bool training, "
-    "bool want_add) -> (Tensor, Tensor, Tensor, Tensor)"
+    "bool want_add, int groups, bool centred) -> (Tensor, Tensor, Tensor, Tensor)"
 )
 
 
-def _forward(x, weight, bias, add, activation, negative_slope, eps):
+def _forward(x, weight, bias, add, activation, negative_slope, eps, groups, centred):
     from equipoise.ops.normalize import cpu
 
     name = ACTIVATIONS[activation]
-    return cpu.forward(x, weight, bias, add, None, name, negative_slope, eps)
+    return cpu.forward(x, weight, bias, add, None, name, negative_slope, eps, groups, int(centred))
 
 
 def _apply(x, weight, bias, add, stats, activation, negative_slope):
@@ -45,12 +45,15 @@ def _apply(x, weight, bias, add, stats, activation, negative_slope):
     return cpu.forward(x, weight, bias, add, stats, name, negative_slope, 0.0)[0]
 
 
-def _backward(g, x, other, stats, weight, bias, act, slope, from_output, training, want_add):
+def _backward(
+    g, x, other, stats, weight, bias, act, slope, from_output, training, want_add, groups, centred
+):  # fmt: skip
     from equipoise.ops.normalize import cpu
 
     return cpu.backward(
-        g, x, other, stats, weight, bias, ACTIVATIONS[act], slope, from_output, training, want_add
-    )
+        g, x, other, stats, weight, bias, ACTIVATIONS[act], slope, from_output, training, want_add,
+        groups, int(centred),
+    )  # fmt: skip
 
 
 def _backward_operator(g, *args):
@@ -61,16 +64,19 @@ def _backward_operator(g, *args):
     return dx, dadd.clone() if dadd is g else dadd, dweight.clone(), dbias.clone()
 
 
-def _fake_forward(x, weight, bias, add, activation, negative_slope, eps):
+def _fake_forward(x, weight, bias, add, activation, negative_slope, eps, groups, centred):
     y = torch.empty_like(dense(x))
-    return y, x.new_empty((4, x.shape[1]), dtype=torch.float64)
+    statistics = x.shape[0] * groups if groups else x.shape[1]
+    return y, x.new_empty((4, statistics), dtype=torch.float64)
 
 
 def _fake_apply(x, weight, bias, add, stats, activation, negative_slope):
     return torch.empty_like(dense(x))
 
 
-def _fake_backward(g, x, other, stats, weight, bias, act, slope, from_output, training, want_add):
+def _fake_backward(
+    g, x, other, stats, weight, bias, act, slope, from_output, training, want_add, groups, centred
+):  # fmt: skip
     dx = torch.empty_like(dense(x))
     dadd = torch.empty_like(dx) if want_add else dx.new_empty(0)
     vector = x.new_empty((x.shape[1],), dtype=torch.float64)
@@ -98,13 +104,13 @@ def update_running(running_mean, running_var, stats, momentum, count):
     cpu.running(running_mean, running_var, stats, momentum, count)
 
 
-def forward(x, weight, bias, add, stats, activation, negative_slope, eps):
-    """Run the forward kernel; ``stats`` None means the batch's own.  Returns y and stats."""
+def forward(x, weight, bias, add, stats, activation, negative_slope, eps, groups=0, centred=True):
+    """Run the forward kernel; ``stats`` None means the input's own.  Returns y and stats."""
     ops = torch.ops.equipoise
     code = ACTIVATIONS.index(activation)
     if stats is None:
         run = _forward if direct() else ops.normalize_forward
-        return run(x, weight, bias, add, code, negative_slope, eps)
+        return run(x, weight, bias, add, code, negative_slope, eps, groups, centred)
     run = _apply if direct() else ops.normalize_apply
     return run(x, weight, bias, add, stats, code, negative_slope), stats
 
@@ -115,9 +121,14 @@ class Normalize(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, x, weight, bias, add, stats, activation, negative_slope, eps):
+    def forward(
+        ctx, x, weight, bias, add, stats, activation, negative_slope, eps, groups=0, centred=True
+    ):  # fmt: skip
         """Normalize, and keep what backward needs."""
-        y, used = forward(x, weight, bias, add, stats, activation, negative_slope, eps)
+        y, used = forward(
+            x, weight, bias, add, stats, activation, negative_slope, eps, groups, centred
+        )
+        ctx.groups, ctx.centred = groups, centred
         ctx.activation, ctx.negative_slope, ctx.eps = activation, negative_slope, eps
         ctx.training, ctx.added = stats is None, add is not None
         ctx.from_output = add is not None and activation in _BY_SIGN
@@ -133,13 +144,14 @@ class Normalize(torch.autograd.Function):
         """Run the backward kernel, or the plain formula where its result is differentiated."""
         x, weight, bias, other, stats = ctx.saved_tensors
         if g is None:
-            return (None,) * 8
+            return (None,) * 10
         if plain_backward(g, x, weight, bias, other):
-            return (*_differentiable(ctx, g, x, weight, bias, other, stats), *(None,) * 4)
+            return (*_differentiable(ctx, g, x, weight, bias, other, stats), *(None,) * 6)
         run = _backward if direct() else torch.ops.equipoise.normalize_backward
         dx, dadd, dweight, dbias = run(
             g, x, other, stats, weight, bias, ACTIVATIONS.index(ctx.activation),
             ctx.negative_slope, ctx.from_output, ctx.training, ctx.needs_input_grad[3],
+            ctx.groups, ctx.centred,
         )  # fmt: skip
         needs = ctx.needs_input_grad
         return (
@@ -148,7 +160,7 @@ class Normalize(torch.autograd.Function):
             dweight if needs[1] else None,
             dbias if needs[2] else None,
             dadd if needs[3] else None,
-            *(None,) * 4,
+            *(None,) * 6,
         )
 
 
@@ -170,8 +182,9 @@ def _differentiable(ctx, g, x, weight, bias, other, stats):
         # fresh views: x and add may be one tensor, and their gradients are two
         x, weight, bias, add = (t if t is None else t.view_as(t) for t in (x, weight, bias, add))
         y, _, _ = reference.normalize(
-            x, weight, bias, add, mean, variance, activation, ctx.negative_slope, ctx.eps
-        )
+            x, weight, bias, add, mean, variance, activation, ctx.negative_slope, ctx.eps,
+            ctx.groups, ctx.centred,
+        )  # fmt: skip
     inputs = [x, weight, bias, add]
     wanted = [t for t, need in zip(inputs, needs, strict=False) if need and t is not None]
     create = torch.is_grad_enabled()

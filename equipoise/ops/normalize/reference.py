@@ -14,18 +14,31 @@ def axes_of(x: Tensor) -> tuple[list[int], list[int]]:
     return [0, *range(2, x.dim())], [1, -1] + [1] * (x.dim() - 2)
 
 
-def moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Give x - mean, the mean and the biased variance of each channel.
+def folded(x: Tensor, groups: int) -> tuple[Tensor, list[int]]:
+    """Give ``x`` so that each statistic has axes of its own, and these axes.
+
+    ``groups`` 0 shares statistics over the batch, else each sample's channels fall into groups.
+    """
+    if groups:
+        return x.reshape(x.shape[0], groups, -1), [2]
+    return x, axes_of(x)[0]
+
+
+def moments(x: Tensor, groups: int = 0, centred: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """Give x - mean, the mean and the biased variance of each statistic, to broadcast.
 
     The mean is taken twice: the second time of small numbers, so that no digit is lost where
-    |mean| is large against the standard deviation.
+    |mean| is large against the standard deviation.  Where it is not taken away (``centred``
+    False) it is 0, and the variance is the mean square.
     """
-    axes, _ = axes_of(x)
+    x, axes = folded(x, groups)
+    if not centred:
+        square = (x * x).mean(axes, keepdim=True)
+        return x, torch.zeros_like(square), square
     shift = x.detach().mean(axes, keepdim=True)
     rest = (x - shift).mean(axes, keepdim=True)
-    centred = (x - shift) - rest
-    variance = (centred * centred).mean(axes, keepdim=True)
-    return centred, (shift + rest).flatten(), variance.flatten()
+    deviation = (x - shift) - rest
+    return deviation, shift + rest, (deviation * deviation).mean(axes, keepdim=True)
 
 
 def activate(y: Tensor, activation: str | None, negative_slope: float) -> Tensor:
@@ -38,34 +51,37 @@ def activate(y: Tensor, activation: str | None, negative_slope: float) -> Tensor
 
 
 def normalize(
-    x, weight, bias, add, mean, variance, activation, negative_slope, eps
+    x, weight, bias, add, mean, variance, activation, negative_slope, eps, groups=0, centred=True
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y = act((x - mean) / sqrt(variance + eps) * weight + bias + add).
 
-    With ``mean`` None the batch's own are used.  Returns y, mean and variance.
+    With ``mean`` None the input's own are used.  Returns y, mean and variance, flat.
     """
     _, shape = axes_of(x)
     wide = x if x.dtype == torch.float64 else x.float()
     if mean is None:
-        centred, mean, variance = moments(wide)
+        deviation, mean, variance = moments(wide, groups, centred)
     else:
-        centred = wide - mean.to(wide.dtype).view(shape)
-    y = centred * torch.rsqrt(variance.to(wide.dtype).view(shape) + eps)
+        mean, variance = mean.to(wide.dtype).view(shape), variance.to(wide.dtype).view(shape)
+        deviation = wide - mean
+    y = (deviation * torch.rsqrt(variance + eps)).reshape(x.shape)
     if weight is not None:
         y = y * weight.to(wide.dtype).view(shape)
     if bias is not None:
         y = y + bias.to(wide.dtype).view(shape)
     if add is not None:
         y = y + add
-    return activate(y, activation, negative_slope).to(x.dtype), mean, variance
+    y = activate(y, activation, negative_slope).to(x.dtype)
+    return y, mean.flatten(), variance.flatten()
 
 
-def moments_in_float64(x: Tensor, eps: float, stats: Tensor) -> None:
+def moments_in_float64(x: Tensor, eps: float, stats: Tensor, groups=0, centred=True) -> None:
     """Write mean, biased variance and 1 / sqrt(variance + eps) taken in float64 into ``stats``."""
     wide = x.detach().double()
-    _, mean, variance = moments(wide)
+    _, mean, variance = (t.flatten() for t in moments(wide, groups, bool(centred)))
     # an infinite value has an infinite mean; its distance to that mean is no number
-    mean = torch.where(mean.isnan(), wide.mean(axes_of(x)[0]), mean)
+    plain, axes = folded(wide, groups)
+    mean = torch.where(mean.isnan(), plain.mean(axes).flatten(), mean)
     stats[0], stats[1], stats[2] = mean, variance, torch.rsqrt(variance + eps)
 
 

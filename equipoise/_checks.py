@@ -1,0 +1,86 @@
+"""What all functional norms ask of their arguments, and say where it fails."""
+
+from contextlib import contextmanager
+
+from torch import Tensor
+
+from equipoise.ops import dispatch
+from equipoise.ops.normalize import op
+
+
+@contextmanager
+def explain_transforms():
+    """Say what to do where a ``torch.func`` transform forbids to update buffers in place."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not op.transforming():
+            raise
+        raise RuntimeError(
+            f"{error}\nBatchNorm in training mode updates its running statistics in place, which "
+            "torch.func transforms forbid: call "
+            "torch.func.replace_all_batch_norm_modules_(model) first, or use "
+            "track_running_stats=False or eval()."
+        ) from error
+
+
+def fit(extra: Tensor | None, x: Tensor, name: str = "add", place: str = "output"):
+    """Expand what is added to the input's shape."""
+    if extra is None or (extra.shape == x.shape and extra.device == x.device):
+        return extra
+    if extra.device != x.device:
+        raise RuntimeError(
+            f"Expected all tensors on one device, but the input is on {x.device} and {name} on "
+            f"{extra.device}: move one of them with .to()"
+        )
+    try:
+        return extra.expand_as(x)
+    except RuntimeError:
+        raise ValueError(
+            f"{name} is added to the {place}, and has or broadcasts to the input's shape; the "
+            f"input is {tuple(x.shape)}, {name} {tuple(extra.shape)}"
+        ) from None
+
+
+def check_activation(activation: str | None) -> None:
+    """Refuse an activation that is not fused."""
+    if activation not in op.ACTIVATIONS:
+        raise ValueError(
+            f"activation is one of {op.ACTIVATIONS}; got {activation!r}: choose one, or apply "
+            "the activation after the layer"
+        )
+
+
+def check_floating(x: Tensor, name: str) -> None:
+    """Refuse integers, booleans and complex numbers."""
+    if not x.is_floating_point():
+        raise NotImplementedError(
+            f'"{name}" not implemented for {x.dtype}: statistics need a floating-point '
+            "input; call input.float() first"
+        )
+
+
+def check_backend(x: Tensor, backend: str | None) -> None:
+    """Refuse a tensor that the forced kernels cannot take."""
+    if backend == "cpu" and x.device.type != "meta" and not dispatch.kernel_runs(x):
+        raise RuntimeError(
+            "EQUIPOISE_BACKEND=cpu runs on strided CPU tensors of 16, 32 or 64 bits; the "
+            f"input is {x.dtype} on {x.device}: unset the variable or move the input"
+        )
+
+
+def refuse_vector(x: Tensor, name: str, vector: Tensor):
+    """Say what is wrong with a vector of the channels."""
+    if vector.numel() != x.shape[1]:
+        raise RuntimeError(
+            f"{name} should contain {x.shape[1]} elements not {vector.numel()}: the input "
+            f"{tuple(x.shape)} has {x.shape[1]} channels on axis 1; set num_features to that"
+        )
+    if vector.device != x.device:
+        raise RuntimeError(
+            f"Expected all tensors on one device, but the input is on {x.device} and {name} "
+            f"on {vector.device}: move one of them with .to()"
+        )
+    raise RuntimeError(
+        f"{name} is floating point, as the input is; it is {vector.dtype}: call {name}.float()"
+    )
