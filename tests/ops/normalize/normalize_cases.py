@@ -16,7 +16,7 @@ import torch
 from tolerances import HALF_FLOOR, VALUES, assert_near
 from torch.nn import functional as F
 
-NONE, RELU, LEAKY_RELU, SILU, GELU = CODES = range(5)
+NONE, RELU, LEAKY_RELU, SILU, GELU = NAMES = (None, "relu", "leaky_relu", "silu", "gelu")
 SLOPE, EPS = 0.2, 1e-3
 
 # where the input of ReLU is as close to 0 as rounding, either derivative is right
@@ -30,7 +30,7 @@ class Case:
     size: tuple[int, ...]
     dtype: torch.dtype = torch.float32
     layout: str = "contiguous"
-    act: int = NONE
+    act: str | None = NONE
     added: bool = False
     # the backward gets the output instead of what was added
     from_output: bool = False
@@ -38,8 +38,13 @@ class Case:
     affine: bool = True
     # |mean| / std of the input
     offset: float = 0.0
-    # how many numbers, the first of each channel, stand far off: the first shift is then bad
+    # how many numbers, the first of each channel (of each sample where statistics are its own),
+    # stand far off: the first shift is then bad
     strays: int = 0
+    # 0: statistics over the batch; else over groups of channels of each sample
+    groups: int = 0
+    # whether the mean is taken away
+    centred: int = 1
 
 
 def random(size, seed):
@@ -55,10 +60,35 @@ def arrange(x, layout):
 
 def activate(y, act):
     """Apply torch's own activation."""
-    functions = (
-        lambda y: y, F.relu, lambda y: F.leaky_relu(y, SLOPE), F.silu, F.gelu
-    )  # fmt: skip
-    return functions[act](y)
+    if act == LEAKY_RELU:
+        return F.leaky_relu(y, SLOPE)
+    return {NONE: lambda y: y, RELU: F.relu, SILU: F.silu, GELU: F.gelu}[act](y)
+
+
+def by_statistic(x, groups):
+    """Give (statistics, numbers): a row of all numbers that share theirs."""
+    n, channels = x.shape[:2]
+    if groups:
+        return x.reshape(n * groups, -1)
+    return x.transpose(0, 1).reshape(channels, -1)
+
+
+def normalized(x, weight, bias, case):
+    """Normalize by torch's own layers: batch, instance, group or RMS norm."""
+    if case.centred and case.groups == 0:
+        return F.batch_norm(x, None, None, weight, bias, training=True, eps=EPS)
+    if case.centred and case.groups == x.shape[1] and x.dim() > 2 and x[0, 0].numel() > 1:
+        return F.instance_norm(x, weight=weight, bias=bias, eps=EPS)
+    if case.centred:
+        return F.group_norm(x, case.groups, weight, bias, EPS)
+    lines = by_statistic(x, case.groups)
+    y = F.rms_norm(lines, lines.shape[1:], eps=EPS)
+    if case.groups:
+        y = y.view(x.shape)
+    else:
+        y = y.view(x.shape[1], x.shape[0], *x.shape[2:]).transpose(0, 1)
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    return y * weight.view(shape) + bias.view(shape)
 
 
 @lru_cache(maxsize=256)
@@ -68,15 +98,17 @@ def problem(case):
     x = random((n, *extents, channels), 1)
     # every channel has a mean and a spread of its own
     x = x * torch.linspace(0.5, 2, channels).double() + torch.linspace(-1, 1, channels).double()
-    x.view(-1, channels)[: case.strays] += 1e4
+    far = x.view(n, -1, channels) if case.groups else x.view(1, -1, channels)
+    far[:, : case.strays] += 1e4
     drawn = (x.movedim(-1, 1) + case.offset, random(case.size, 2), random(case.size, 3))
     x, g, other = (arrange(t.to(case.dtype), case.layout) for t in drawn)
     p = SimpleNamespace(x=x, g=g, other=other if case.added else None, weight=None, bias=None)
     if case.affine:
         p.weight, p.bias = (random(channels, s).to(case.dtype) for s in (4, 5))
-    wide = x.double()
-    axes = [0, *range(2, x.dim())]
-    p.mean, p.variance = wide.mean(axes), wide.var(axes, unbiased=False)
+    lines = by_statistic(x.double(), case.groups)
+    p.mean, p.variance = lines.mean(1), lines.var(1, unbiased=False)
+    if not case.centred:
+        p.mean, p.variance = p.mean * 0, lines.square().mean(1)
     if case.evaluation:
         p.mean, p.variance = p.mean + 0.5, p.variance * 1.5
     p.stats = torch.stack([p.mean, p.variance, (p.variance + EPS).rsqrt(), p.mean * 0])
@@ -86,13 +118,17 @@ def problem(case):
 def solve(p, case):
     """Add the expected output and gradients to the problem ``p``."""
     given = [p.x, p.other, p.weight, p.bias]
-    leaves = [None if t is None else t.detach().double().requires_grad_() for t in given]
+    # contiguous: F.group_norm in channels_last loses digits far from zero, in float64 as well
+    wide = [None if t is None else t.detach().double().contiguous() for t in given]
+    leaves = [None if t is None else t.requires_grad_() for t in wide]
     x, other, weight, bias = leaves
     ones, zeros = torch.ones(x.shape[1]).double(), torch.zeros(x.shape[1]).double()
     weight = ones.requires_grad_() if weight is None else weight
     bias = zeros.requires_grad_() if bias is None else bias
-    statistics = (p.mean, p.variance) if case.evaluation else (None, None)
-    before = F.batch_norm(x, *statistics, weight, bias, not case.evaluation, eps=EPS)
+    if case.evaluation:
+        before = F.batch_norm(x, p.mean, p.variance, weight, bias, eps=EPS)
+    else:
+        before = normalized(x, weight, bias, case)
     before = before if other is None else before + other
     if case.act in (RELU, LEAKY_RELU):
         p.g = torch.where(before.detach().abs() < NEAR_ZERO, 0, p.g)
@@ -116,7 +152,9 @@ def check_forward(cpu, case):
     """Raise where the forward is wrong."""
     p = problem(case)
     given = p.stats if case.evaluation else None
-    y, stats = cpu.forward(p.x, p.weight, p.bias, p.other, given, case.act, SLOPE, EPS)
+    y, stats = cpu.forward(
+        p.x, p.weight, p.bias, p.other, given, case.act, SLOPE, EPS, case.groups, case.centred
+    )
     assert y.dtype == case.dtype
     assert y.stride() == p.x.stride()
     assert_near(y, p.y, tolerance(case.dtype), "output")
@@ -124,7 +162,8 @@ def check_forward(cpu, case):
         # the flag that digits were lost
         assert stats[3].any() == (case.strays > 0)
     spread = (p.variance + EPS).sqrt()
-    near = statistics_tolerance(case.dtype)
+    # digits that were lost are taken anew, in float64
+    near = statistics_tolerance(torch.float64 if case.strays else case.dtype)
     assert_near((stats[0] - p.mean) / spread, torch.zeros_like(spread), near, "mean", scale=1)
     assert_near(stats[1] / p.variance, torch.ones_like(spread), near, "variance")
     assert_near(stats[2] * spread, torch.ones_like(spread), near, "1 / std")
@@ -140,7 +179,7 @@ def check_backward(cpu, case, want_other=None):
         other = None
     dx, dother, dweight, dbias = cpu.backward(
         p.g, p.x, other, p.stats, p.weight, p.bias, case.act, SLOPE, case.from_output,
-        not case.evaluation, want_other,
+        not case.evaluation, want_other, case.groups, case.centred,
     )  # fmt: skip
     assert dx.dtype == case.dtype
     assert dx.stride() == p.x.stride()
@@ -155,6 +194,15 @@ def check_backward(cpu, case, want_other=None):
         assert dother is None
 
 
+def every_statistic(channels):
+    """Give the kinds of statistics other than the batch's own."""
+    some = max(k for k in range(1, channels + 1) if channels % k == 0 and k < max(channels, 2))
+    for groups in sorted({1, some, channels}):
+        yield {"groups": groups}
+        yield {"groups": groups, "centred": 0}
+    yield {"centred": 0}
+
+
 FEW = ({}, {"act": RELU}, {"act": RELU, "added": True, "from_output": True}, {"act": LEAKY_RELU})
 
 
@@ -165,7 +213,7 @@ def every_activation(size=()):
     if math.prod(size) > 20_000:
         yield from FEW
         return
-    for act in CODES:
+    for act in NAMES:
         yield {"act": act}
         yield {"act": act, "added": True}
     yield {"act": RELU, "added": True, "from_output": True}
@@ -178,9 +226,10 @@ def every_activation(size=()):
 def every_result(cpu, case):
     """Run forward, and backward on its statistics; give all that they return."""
     p = problem(case)
-    y, stats = cpu.forward(p.x, p.weight, p.bias, p.other, None, case.act, SLOPE, EPS)
+    kind = (case.groups, case.centred)
+    y, stats = cpu.forward(p.x, p.weight, p.bias, p.other, None, case.act, SLOPE, EPS, *kind)
     gradients = cpu.backward(
-        p.g, p.x, p.other, stats, p.weight, p.bias, case.act, SLOPE, False, True, case.added
+        p.g, p.x, p.other, stats, p.weight, p.bias, case.act, SLOPE, False, True, case.added, *kind
     )
     return [t.clone() for t in (y, stats[:3], *gradients) if t is not None]
 

@@ -2,135 +2,215 @@
 
 So they can be broken on purpose, watched (every access is checked against its bounds), and run
 with small blocks, so that a tensor of a few hundred numbers has pieces, chunks, groups and tiles.
+Sources are executed with imports of their own: the package's modules come as plain as they are,
+Numba and the calls of machine code as stand-ins.
 """
 
+import builtins
+import inspect
 import math
-import re
+from bisect import bisect_right, insort
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import torch
-from numba import typeof, types
+from numba import types
 
-from equipoise.ops import tasks
-from equipoise.ops.moments import formula
-from equipoise.ops.normalize import (
-    activations,
-    blocks,
-    columns,
-    columns_backward,
-    cpu,
-    layout,
-    reference,
-    rows,
-    rows_backward,
-    running,
-    statistics,
-)
-from equipoise.ops.numbers import COMPUTE, as_array
-
+NORMALIZE, SWEEP = "equipoise.ops.normalize", "equipoise.ops.sweep"
+# the modules that run as plain Python; others are themselves
+PLAIN = tuple(
+    [f"{NORMALIZE}.{name}" for name in (
+        "activations", "formulas", "statistics", "words", "rows", "columns", "running", "cpu",
+    )]
+    + [f"{SWEEP}.{name}" for name in ("tasks", "call", "compiled")]
+)  # fmt: skip
 # the constants of the sources, small enough for tensors of a few hundred numbers
 SMALL = {
-    rows: {"BLOCK": 8, "FIRST": 4},
-    columns: {"RUN": 10, "FIRST": 2},
-    cpu: {"CHUNK": 20, "SHORT": 4, "WIDTH": 12},
+    "rows": {"FIRST": 4},
+    "columns": {"RUN": 3, "FIRST": 2},
+    "cpu": {"CHUNK": 20, "WIDTH": 12},
 }
-_IMPORTS = re.compile(r"^from (?:equipoise|numba)\S* import (?:\(.*?\)|[^(\n]*)$", re.M | re.S)
+_NUMPY = {
+    torch.float32: np.float32, torch.float64: np.float64, types.float32: np.float32,
+    types.float64: np.float64,
+}  # fmt: skip
 
 
 class Memory:
-    """Stand for ``torch`` in the caller of the kernels: its tensors start as NaN, found again by
-    their address, never read out of bounds.
+    """Know all memory that kernels may touch, by address, and give views of it within bounds.
+
+    Everything is kept, so that no address is used twice.
     """
 
     def __init__(self):
-        self.tensors = {}
+        self.starts, self.owners = [], {}
+
+    def add(self, array):
+        """Register the memory of a tensor or array; give it back."""
+        if isinstance(array, torch.Tensor):
+            start, size = array.data_ptr(), array.untyped_storage().nbytes()
+            start, view = array.untyped_storage().data_ptr(), array.untyped_storage()
+            flat = torch.empty(0, dtype=torch.uint8).set_(view).numpy() if size else None
+        else:
+            start, flat = array.ctypes.data, array.reshape(-1).view(np.uint8)
+        if flat is not None and flat.size and start not in self.owners:
+            insort(self.starts, start)
+            self.owners[start] = (flat, array)
+        return array
+
+    def view(self, address, shape, dtype, strides=None):
+        """View numbers at an address; beyond what was registered it is an error."""
+        address, shape = int(address), tuple(map(int, shape))
+        if 0 in shape:
+            return np.empty(shape, dtype)
+        k = bisect_right(self.starts, address) - 1
+        assert k >= 0, "an address of nothing"
+        start = self.starts[k]
+        flat = self.owners[start][0]
+        # which checks the bounds
+        return np.ndarray(shape, dtype, flat, address - start, strides)
+
+
+class Torch:
+    """Stand for ``torch``: new tensors start as NaN, and kernels may touch them."""
+
+    def __init__(self, memory):
+        self.memory = memory
 
     def __getattr__(self, name):
-        return getattr(torch, name)
+        found = getattr(torch, name)
+        return self._kept(found) if name in ("empty", "empty_like", "full") else found
 
-    def empty(self, *args, **options):
-        tensor = torch.empty(*args, **options).fill_(torch.nan)
-        self.tensors[tensor.data_ptr()] = tensor
-        return tensor
+    def _kept(self, function):
+        def make(*args, **options):
+            tensor = function(*args, **options)
+            return self.memory.add(tensor if function is torch.full else tensor.fill_(torch.nan))
 
-    def empty_like(self, x):
-        return torch.empty_like(x).fill_(torch.nan)
-
-    def address(self, tensor):
-        if tensor is None:
-            return 0
-        self.tensors[tensor.data_ptr()] = tensor
-        return tensor.data_ptr()
-
-    def array(self, address, size):
-        """Give what lies at an address; an array of unknown size ends where its tensor ends."""
-        if size == 0:
-            return np.empty(0)
-        whole = as_array(self.tensors[address])
-        assert size == tasks.ALL or size <= whole.size
-        return whole if size == tasks.ALL else whole[:size]
+        return make
 
 
-class PlainTasks:
-    """Stand for ``TaskKernel``: run the tasks one after the other."""
+class Numpy:
+    """Stand for ``numpy`` likewise; what a kernel takes the address of stays alive."""
 
-    def __init__(self, function):
-        self.function = function
+    def __init__(self, memory):
+        self.memory = memory
 
-    def __call__(self, work, dtype, count, integers, floats):
-        for task in (tasks.BEFORE, *range(count), tasks.AFTER):
-            self.function(task, integers, floats, None, None)
+    def __getattr__(self, name):
+        return getattr(np, name)
 
+    def empty(self, *args):
+        return self.memory.add(np.full(args[0], np.nan, *args[1:]))
 
-def window(x, start, size):
-    assert 0 <= start <= start + size <= x.size
-    return x.reshape(-1)[start : start + size]
-
-
-def _power_of_two(n):
-    bits = np.array([n + np.int32(127)], np.int32).view(np.uint32) << np.uint32(23)
-    return bits.view(np.float32)[0]
+    def zeros(self, *args):
+        return self.memory.add(np.zeros(*args))
 
 
 def _same(function):
     return function
 
 
-def _vocabulary(memory):
-    """Give what the sources import, in plain form."""
-    names = {
-        "inline": _same, "splice": _same, "fast": _same, "Kernel": _same,
-        "TaskKernel": PlainTasks, "apart": lambda: None, "window": window, "types": types,
-        "widen": _same, "narrow": lambda array, value: value,
-        "stored": lambda tag, address, size: memory.array(address, size),
-        "float64_at": lambda tag, address: memory.array(address, tasks.ALL),
-        "carray": lambda array, shape: array[: int(np.prod(shape))].reshape(shape),
-        "power_of_two": _power_of_two,
-        "BEFORE": tasks.BEFORE, "AFTER": tasks.AFTER, "ALL": tasks.ALL,
-        "from_shifted": formula.from_shifted.py_func, "is_far": formula.is_far.py_func,
-    }  # fmt: skip
+def run_sweep(memory, sweep, dtype, words):
+    """Run a sweep's formula by NumPy; only what the formula asks for is read."""
+    rows, columns, pitch = (int(w) for w in words[:3])
+    at = dict(zip(sweep.operands, words[3:], strict=True))
+    kind = np.dtype(_NUMPY[dtype])
 
-    def overload(stub):
-        def register(typed):
-            names[stub.__name__] = lambda x: typed(typeof(x))(x)
-            return typed
+    def matrix(name):
+        return memory.view(at[name], (rows, columns), kind, (pitch * kind.itemsize, kind.itemsize))
 
-        return register
+    class Operands:
+        def __getattr__(self, name):
+            if name in sweep.reads:
+                # as registers hold it: what is written then changes nothing
+                return matrix(name).copy()
+            if name in sweep.rows:
+                return memory.view(at[name], (rows, 1), kind)
+            assert name in sweep.columns
+            return memory.view(at[name], (1, columns), kind)
 
-    return names | {"overload": overload}, names
+    if rows <= 0 or columns <= 0:
+        return
+    out = sweep.formula(Operands())
+    for name in sweep.writes:
+        if name in out:
+            matrix(name)[:] = out[name]
+    for name in sweep.sums:
+        length, total = (rows, np.float64) if sweep.axis else (columns, kind)
+        sums = memory.view(at[name], (length,), total)
+        sums += np.broadcast_to(out[name], (rows, columns)).sum(sweep.axis, dtype=np.float64)
+
+
+class Machine:
+    """What stands for compiled code: functions and sweeps by number."""
+
+    def __init__(self, memory):
+        self.memory, self.code = memory, [None]
+
+    def keep(self, *code):
+        """Give code an address."""
+        self.code.append(code)
+        return len(self.code) - 1
+
+    def call(self, address, task, integers, floats):
+        """Stand for the loop's call of a task."""
+        function, kind = self.code[address]
+        function(task, integers, floats, np.empty(0, kind))
+
+    def run(self, address, words):
+        """Stand for the call of a sweep."""
+        run_sweep(self.memory, *self.code[int(address)], words)
+
+    def address(self, array, index):
+        """Stand for the address of a number of an array."""
+        assert array.flags.c_contiguous
+        assert 0 <= index <= array.size
+        at = array.ctypes.data
+        if array.size:
+            self.memory.view(at, (array.size,), array.dtype)
+        return at + int(index) * array.itemsize
+
+    def emits(self, function):
+        """Stand for intrinsics, by their names."""
+        if function.__name__ == "at":
+            kind = _NUMPY[inspect.getclosurevars(function).nonlocals["kind"]]
+            return lambda address: (kind, address)
+        return {
+            "_call": self.call, "run": self.run, "address": self.address,
+            "pointer_at": lambda tag, address: (tag.dtype, address),
+        }[function.__name__]  # fmt: skip
+
+    def compile(self, decorator, function, form, signature):
+        """Stand for the compiler of tasks."""
+        return SimpleNamespace(address=self.keep(function, _NUMPY[signature.args[3].dtype]))
+
+    def jit(self):
+        """Stand for ``equipoise.ops.jit``."""
+        return SimpleNamespace(
+            inline=_same, splice=_same, fast=_same, emits=self.emits, apart=lambda: None,
+            Kernel=lambda function: lambda work, *args: function(*args), threads=lambda: 1,
+            _announce=lambda: None, _decorate=self.compile,
+        )  # fmt: skip
+
+    def numba(self):
+        """Stand for Numba."""
+
+        def carray(pointer, shape):
+            return self.memory.view(pointer[1], shape, pointer[0])
+
+        return SimpleNamespace(prange=range, cfunc=None, carray=carray, types=types)
 
 
 @cache
-def _source(module):
-    return _IMPORTS.sub("", Path(module.__file__).read_text())
+def _source(name):
+    return Path(import_module(name).__file__).read_text()
 
 
 @cache
-def _code(source):
-    return compile(source, "kernels", "exec")
+def _code(source, name):
+    return compile(source, name, "exec")
 
 
 def broken(source, edits):
@@ -140,20 +220,87 @@ def broken(source, edits):
     return source
 
 
-def run_sources(modules, edits=None, small=True, memory=None):
-    """Run modules' sources in one namespace after edits {old text: new text}."""
-    edits = edits or {}
-    for old in edits:
-        assert any(old in _source(module) for module in modules), f"no source has: {old}"
-    names, overloads = _vocabulary(memory or Memory())
-    for module in modules:
-        exec(_code(broken(_source(module), edits)), names)
-        names.update(SMALL.get(module, {}) if small else {})
-    # in kernels NaN has a floor
-    names["math"] = SimpleNamespace(**vars(math) | {"floor": np.floor})
-    # the stubs of exp and erf give way to what was registered for them
-    names.update({name: f for name, f in overloads.items() if name in ("_exp", "_erf")})
-    return SimpleNamespace(**names), names
+class Sources:
+    """The package's modules as plain Python, after ``edits`` {old text: new text} of some."""
+
+    def __init__(self, edits=None, edited=(), small=True):
+        self.edits, self.edited, self.small = edits or {}, edited, small
+        self.memory = Memory()
+        self.machine, self.modules = Machine(self.memory), {}
+        for old in self.edits:
+            found = any(old in _source(f"{NORMALIZE}.{name}") for name in edited)
+            assert found, f"no source of {edited} has: {old}"
+
+    def stand_in(self, name):
+        """Give the module that a source gets where it imports ``name``."""
+        if name in PLAIN:
+            return self.module(name)
+        if name == "equipoise.ops.moments.formula":
+            real = import_module(name)
+            return SimpleNamespace(**{k: getattr(v, "py_func", v) for k, v in vars(real).items()})
+        if name == f"{NORMALIZE}.layout":
+            dense = import_module(name).dense
+            return SimpleNamespace(dense=lambda *a, **o: self.memory.add(dense(*a, **o)))
+        special = {
+            "torch": lambda: Torch(self.memory), "numpy": lambda: Numpy(self.memory),
+            # in kernels NaN has a floor
+            "math": lambda: SimpleNamespace(**vars(math) | {"floor": np.floor}),
+            "numba": self.machine.numba, "equipoise.ops.jit": self.machine.jit,
+        }  # fmt: skip
+        return special[name]() if name in special else None
+
+    def _import(self, name, globals_=None, locals_=None, fromlist=(), level=0):
+        found = self.stand_in(name)
+        if found is not None:
+            return found
+        real = builtins.__import__(name, globals_, locals_, fromlist, level)
+        if not fromlist:
+            return real
+        # a package: its modules may be plain
+        names = {k: self.stand_in(f"{name}.{k}") for k in fromlist}
+        return SimpleNamespace(
+            **{k: v if v is not None else getattr(real, k) for k, v in names.items()}
+        )
+
+    def module(self, name):
+        """Run a module's source, once."""
+        if name not in self.modules:
+            short = name.rpartition(".")[2]
+            if name == f"{SWEEP}.compiled":
+                keep = cache(lambda sweep, dtype, *_, **__: self.machine.keep(sweep, dtype))
+                return self.modules.setdefault(name, SimpleNamespace(address=keep))
+            source = _source(name)
+            if short in self.edited:
+                source = broken(source, self.edits)
+            names = {
+                "__name__": name,
+                "__builtins__": vars(builtins) | {"__import__": self._import},
+            }
+            self.modules[name] = module = SimpleNamespace()
+            exec(_code(source, name), names)
+            names.update(SMALL.get(short, {}) if self.small else {})
+            module.__dict__.update(names)
+        return self.modules[name]
+
+    def normalize(self, name):
+        """Give a module of the folder."""
+        return self.module(f"{NORMALIZE}.{name}")
+
+
+def _registered(memory, function):
+    """Register the tensors that a function is given."""
+
+    def call(*args, **options):
+        for value in (*args, *options.values()):
+            if isinstance(value, torch.Tensor):
+                memory.add(value)
+        return function(*args, **options)
+
+    return call
+
+
+# what an edit of a family may be in: its own source and those that it builds on
+SOURCES = ("statistics", "formulas", "activations", "running")
 
 
 def plain(edits=None, *, family=None, split=False, small=True):
@@ -162,25 +309,19 @@ def plain(edits=None, *, family=None, split=False, small=True):
     ``edits`` break the sources of the kernels, ``family`` says whose; ``split`` runs the sums
     and what follows one after the other, as threads do where groups are few.
     """
-    memory = Memory()
-    families = {
-        module: run_sources(
-            (statistics, activations, blocks, module, back),
-            edits if module is family else None, small, memory,
-        )[0]
-        for module, back in ((rows, rows_backward), (columns, columns_backward))
-    }  # fmt: skip
-    names = {
-        "jit": SimpleNamespace(threads=lambda: 1), "rows": families[rows],
-        "rows_backward": families[rows], "columns": families[columns],
-        "columns_backward": families[columns], "dense": layout.dense, "COMPUTE": COMPUTE,
-        "SUMS": statistics.SUMS, "APPLY": statistics.APPLY,
-        "moments_in_float64": reference.moments_in_float64,
-        "update_by_torch": reference.update_by_torch,
-        "update_running": lambda work, *args: running.update_running.function(*args),
-    }  # fmt: skip
-    exec(_code(_source(cpu)), names)
-    names |= {"torch": memory, "_address": memory.address} | (SMALL[cpu] if small else {})
+    edited = (*SOURCES, family) if family else SOURCES
+    sources = Sources(edits, edited, small)
+    cpu = sources.normalize("cpu")
+    names = cpu.forward.__globals__
+    statistics = sources.normalize("statistics")
     if split:
         names["_phases"] = lambda p: (statistics.SUMS, statistics.APPLY)
-    return SimpleNamespace(**names)
+    wrapped = {
+        name: _registered(sources.memory, names[name])
+        for name in ("forward", "backward", "running")
+    }
+    return SimpleNamespace(
+        **wrapped, plan=names["plan"], rows=sources.normalize("rows"),
+        columns=sources.normalize("columns"), activations=sources.normalize("activations"),
+        names=names,
+    )  # fmt: skip

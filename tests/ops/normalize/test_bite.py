@@ -11,6 +11,8 @@ from breaks import (
     AFFINE,
     COLUMNS_BACKWARD,
     COLUMNS_FORWARD,
+    FORMULA_BACKWARD,
+    FORMULA_FORWARD,
     GRADIENT,
     ROWS_BACKWARD,
     ROWS_FORWARD,
@@ -18,26 +20,28 @@ from breaks import (
     STATISTICS,
 )
 from normalize_cases import (
-    CODES,
     GELU,
+    NAMES,
     RELU,
+    SLOPE,
     Case,
     activate,
     check_backward,
     check_forward,
 )
-from plain_python import plain, run_sources
-from tolerances import ELEMENTWISE
+from plain_python import SMALL, plain
+from tolerances import ELEMENTWISE, assert_near
+from tolerances import RUNNING as RUNNING_BUFFERS
 
-from equipoise.ops.normalize import activations, columns, rows, running
-
-FAILURES = (AssertionError, IndexError, KeyError, ValueError, ZeroDivisionError)
+FAILURES = (
+    AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError, ZeroDivisionError,
+)  # fmt: skip
 
 GROUPS, PIECES = (3, 17, 9), (2, 3, 45)
-TILES, FOLDED, IMAGE = (5, 7, 4), (79, 5), (9, 3, 6, 5)
+FOLDED, IMAGE, SAMPLES = (251, 5), (9, 3, 6, 5), (4, 6, 5, 5)
 
 
-def options(forward):
+def options(forward, channels):
     """Give the options of a case, the most telling first."""
     yield {}
     yield {"offset": 1e6}
@@ -45,6 +49,10 @@ def options(forward):
     yield {"act": RELU, "added": True}
     yield {"act": GELU, "added": True}
     yield {"evaluation": True}
+    for groups in {1, channels // 3 if channels % 3 == 0 else channels}:
+        yield {"groups": groups, "offset": 1e4}
+        yield {"groups": groups, "centred": 0}
+    yield {"centred": 0, "act": GELU}
     if not forward:
         yield {"act": RELU, "added": True, "from_output": True}
         yield {"act": RELU, "evaluation": True}
@@ -52,30 +60,36 @@ def options(forward):
 
 def cases(sizes, forward):
     for size, layout in sizes:
-        for option in options(forward):
-            yield Case(size, layout=layout, **option)
+        for option in options(forward, size[1]):
+            if len(size) > 2 or option.get("groups", 0) < size[1]:
+                yield Case(size, layout=layout, **option)
 
 
-ROWS = [(GROUPS, "contiguous"), (PIECES, "contiguous")]
-COLUMNS = [(TILES, "contiguous"), (FOLDED, "contiguous"), (IMAGE, "channels_last")]
+SIZES = {
+    "rows": [(GROUPS, "contiguous"), (PIECES, "contiguous")],
+    "columns": [
+        (FOLDED, "contiguous"), (IMAGE, "channels_last"), (SAMPLES, "channels_last"),
+    ],
+}  # fmt: skip
 
 
 def check(family, direction, kernels):
     """Raise where the kernel is wrong."""
-    sizes = ROWS if family is rows else COLUMNS
     with np.errstate(all="ignore"):
-        for case in cases(sizes, direction == "forward"):
+        for case in cases(SIZES[family], direction == "forward"):
             (check_forward if direction == "forward" else check_backward)(kernels, case)
         if direction == "forward":
-            far = (PIECES, "contiguous") if family is rows else (IMAGE, "channels_last")
+            far = (PIECES, "contiguous") if family == "rows" else (IMAGE, "channels_last")
             check_forward(kernels, Case(far[0], layout=far[1], strays=4))
 
 
+FORWARD = STATISTICS | AFFINE | FORMULA_FORWARD
+BACKWARD = GRADIENT | FORMULA_BACKWARD
 KERNELS = {
-    "rows_forward": (rows, "forward", STATISTICS | AFFINE | ROWS_FORWARD),
-    "rows_backward": (rows, "backward", GRADIENT | ROWS_BACKWARD),
-    "columns_forward": (columns, "forward", STATISTICS | AFFINE | COLUMNS_FORWARD),
-    "columns_backward": (columns, "backward", GRADIENT | COLUMNS_BACKWARD),
+    "rows_forward": ("rows", "forward", FORWARD | ROWS_FORWARD),
+    "rows_backward": ("rows", "backward", BACKWARD | ROWS_BACKWARD),
+    "columns_forward": ("columns", "forward", FORWARD | COLUMNS_FORWARD),
+    "columns_backward": ("columns", "backward", BACKWARD | COLUMNS_BACKWARD),
 }
 
 
@@ -89,18 +103,21 @@ def test_the_unbroken_sources_pass(kernel, split):
 def test_the_small_tensors_have_all_parts():
     # else a break could hide
     plan = plain().plan
-    rows_group, rows_pieces = plan(GROUPS, True), plan(PIECES, True)
-    assert rows_group.shape[7] > 1
-    assert GROUPS[1] % rows_group.shape[7]
-    assert rows_group.chunks > 1
-    assert rows_pieces.shape[5] < PIECES[2]
-    assert PIECES[2] % rows_pieces.shape[5]
-    tiles, folded = plan(TILES, True), plan(FOLDED, True)
-    assert tiles.groups > 1
-    assert tiles.shape[1] % tiles.shape[4]
+    group, pieces = plan(GROUPS, True), plan(PIECES, True)
+    assert group.shape[7] > 1
+    assert GROUPS[1] % group.shape[7]
+    assert group.chunks > 1
+    assert pieces.shape[5] < PIECES[2]
+    assert PIECES[2] % pieces.shape[5]
+    folded, image, samples = plan(FOLDED, True), plan(IMAGE, False), plan(SAMPLES, False, 2)
     assert folded.chunks > 1
-    assert folded.shape[0] % folded.shape[1]
-    assert folded.shape[1] > FOLDED[1]
+    # several runs of rows a chunk
+    assert folded.shape[5] > SMALL["columns"]["RUN"]
+    assert folded.shape[1] % folded.shape[2]
+    assert folded.shape[2] > FOLDED[1]
+    assert image.shape[2] % IMAGE[1] == 0
+    assert samples.groups > 1
+    assert 1 < samples.shape[6] < SAMPLES[1]
 
 
 @pytest.mark.parametrize(
@@ -119,62 +136,61 @@ POINTS += (-math.inf, math.inf, math.nan)
 
 
 @cache
-def activated(dtype, code):
+def activated(dtype, name):
     """Give points, upstream gradients, and what torch makes of them in float64."""
     z = torch.tensor(POINTS, dtype=torch.float64).to(dtype)
     g = torch.linspace(-2, 3, len(POINTS), dtype=torch.float64).to(dtype)
     wide = z.detach().clone().double().requires_grad_()
-    y = activate(wide, code)
+    y = activate(wide, name)
     (gradient,) = torch.autograd.grad(y, wide, g.double())
     return z.numpy(), g.numpy(), y.detach(), gradient
 
 
-def check_activations(kernels):
+def check_activations(activations):
     """Raise where an activation or its derivative is wrong."""
     for dtype in (torch.float32, torch.float64):
         bound = ELEMENTWISE[dtype].bound
-        for code in CODES:
-            z, g, y, gradient = activated(dtype, code)
-            found, derived = z.copy(), g.copy()
-            kernels.activate(found, code, 0.2)
-            kernels.gate(z, derived, code, 0.2)
+        for name in NAMES:
+            z, g, y, gradient = activated(dtype, name)
+            found = activations.activate(z, name, SLOPE)
+            derived = activations.gate(g, z, name, SLOPE)
             for a, b in ((found, y), (derived, gradient)):
+                assert a.dtype == z.dtype
                 a = torch.from_numpy(a).double()
                 near = (a - b).abs() <= bound * (1 + b.abs().nan_to_num(posinf=0))
                 same = (a == b) | (a.isnan() & b.isnan())
-                assert (near | same).all()
+                assert (near | same).all(), name
 
 
 def test_the_unbroken_activations_pass():
     with np.errstate(all="ignore"):
-        check_activations(run_sources([activations])[0])
+        check_activations(plain().activations)
 
 
 @pytest.mark.parametrize("broken", ACTIVATIONS)
 def test_a_broken_activation_is_caught(broken):
-    kernels = run_sources([activations], ACTIVATIONS[broken])[0]
-    with np.errstate(all="ignore"), pytest.raises((*FAILURES, OverflowError)):
-        check_activations(kernels)
+    with np.errstate(all="ignore"), pytest.raises(AssertionError):
+        check_activations(plain(ACTIVATIONS[broken]).activations)
 
 
 def check_running(kernels):
     """Raise where the running buffers are wrong."""
     x = torch.randn(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    stats = np.stack([x.mean(0).numpy(), x.var(0, unbiased=False).numpy()])
-    expected = [torch.linspace(-1, 1, 5).double(), torch.linspace(1, 2, 5).double()]
-    found = [t.numpy().copy() for t in expected]
+    stats = torch.stack([x.mean(0), x.var(0, unbiased=False)])
+    wanted = [torch.linspace(-1, 1, 5).double(), torch.linspace(1, 2, 5).double()]
+    found = [t.float() for t in wanted]
     for momentum in (0.1, 1.0, 0.0, 0.25):
-        torch.nn.functional.batch_norm(x, *expected, training=True, momentum=momentum)
-        kernels.update_running(*found, stats, momentum, 7.0)
-        for a, b in zip(found, expected, strict=True):
-            assert np.allclose(a, b, rtol=1e-14, atol=1e-15)
+        torch.nn.functional.batch_norm(x, *wanted, training=True, momentum=momentum)
+        kernels.running(*found, stats, momentum, 7)
+        for a, b in zip(found, wanted, strict=True):
+            assert_near(a, b, RUNNING_BUFFERS[torch.float32])
 
 
 def test_the_unbroken_update_passes():
-    check_running(run_sources([running])[0])
+    check_running(plain())
 
 
 @pytest.mark.parametrize("broken", RUNNING)
 def test_a_broken_update_is_caught(broken):
     with pytest.raises(AssertionError):
-        check_running(run_sources([running], RUNNING[broken])[0])
+        check_running(plain(RUNNING[broken]))

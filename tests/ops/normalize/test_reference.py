@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from normalize_cases import EPS, Case, by_statistic, normalized
 from tolerances import ELEMENTWISE, FLOAT32, FLOAT64, RUNNING, assert_near
 from torch.nn import functional as F
 
@@ -45,6 +46,28 @@ def test_evaluation(shape):
     x, mean, variance = random(shape), random(5, 1), random(5, 2).exp()
     y, *_ = reference.normalize(x, None, None, None, mean, variance, None, 0.0, 1e-3)
     assert_near(y, F.batch_norm(x, mean, variance, eps=1e-3), FLOAT64)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("groups", [0, 1, 2, 6])
+@pytest.mark.parametrize("shape", [(4, 6, 7), (3, 6, 2, 4), (2, 6, 3, 2, 3)])
+def test_statistics_of_groups_and_without_a_mean(shape, groups, centred):
+    leaves = [random(s, i).requires_grad_() for i, s in enumerate((shape, (6,), (6,), shape))]
+    x, weight, bias, add = leaves
+    case = Case(shape, groups=groups, centred=int(centred))
+    y, mean, variance = reference.normalize(
+        x, weight, bias, add, None, None, "gelu", 0.0, EPS, groups, centred
+    )
+    expected = F.gelu(normalized(x, weight, bias, case) + add)
+    assert_near(y, expected, FLOAT64)
+    lines = by_statistic(x, groups)
+    assert_near(mean, lines.mean(1) * centred, FLOAT64)
+    square = lines.var(1, correction=0) if centred else lines.square().mean(1)
+    assert_near(variance, square, FLOAT64)
+    upstream = random(shape, 9)
+    found, wanted = (torch.autograd.grad(t, leaves, upstream) for t in (y, expected))
+    for a, b in zip(found, wanted, strict=True):
+        assert_near(a, b, FLOAT64)
 
 
 def test_what_is_not_given_changes_nothing():
@@ -95,12 +118,15 @@ def test_second_derivatives():
     assert torch.autograd.gradgradcheck(output, (x, weight, bias, add))
 
 
-def test_moments_in_float64():
-    x = random((70, 3, 5), dtype=torch.float32) + 1e6
-    stats = torch.full((4, 3), torch.nan, dtype=torch.float64)
-    reference.moments_in_float64(x, 1e-3, stats)
-    wide = x.numpy().astype(np.longdouble)
-    mean, variance = wide.mean((0, 2)), wide.var((0, 2))
+@pytest.mark.parametrize("centred", [1, 0])
+@pytest.mark.parametrize("groups", [0, 1, 3])
+def test_moments_in_float64(groups, centred):
+    # as many samples as channels: no shape tells one kind of statistic from another
+    x = random((3, 3, 50), dtype=torch.float32) + 1e6
+    lines = by_statistic(x, groups).numpy().astype(np.longdouble)
+    stats = torch.full((4, len(lines)), torch.nan, dtype=torch.float64)
+    reference.moments_in_float64(x, 1e-3, stats, groups, centred)
+    mean, variance = lines.mean(1) * centred, lines.var(1) if centred else (lines**2).mean(1)
     for found, expected in zip(stats, (mean, variance, (variance + 1e-3) ** -0.5), strict=False):
         assert_near(found, torch.from_numpy(expected.astype(np.float64)), FLOAT64)
 
