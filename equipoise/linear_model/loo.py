@@ -74,7 +74,7 @@ class TallLOO:
             return use(span, left / rest[:, None])
 
         width = self.fit.p + C.shape[1] + len(alphas)
-        return over(spans(self.fit.n, max(16, BLOCK // width)), part)
+        return over(spans(self.fit.n, max(16, 2 * BLOCK // width)), part)
 
     def _block(self, span):
         """Give residuals and leverages of the free features, and rows in the eigenbasis."""
@@ -155,11 +155,14 @@ def squared_errors(loo, alphas, weights, store=None) -> Errors:
             squares *= weights[span, None, None]
         if store is not None:
             store[span] = squares
-        flat = squares.reshape(len(squares), -1)
-        return Moments.of(flat, nan="propagate"), Moments.of(squares.mean(1), nan="propagate")
+        each = Moments.of(squares.reshape(len(squares), -1), nan="propagate")
+        if squares.shape[1] == 1:
+            return each, None
+        return each, Moments.of(squares.mean(1), nan="propagate")
 
     each, mean = zip(*loo.sweep(alphas, use), strict=True)
-    return Errors(reduce(add, each), reduce(add, mean))
+    total = reduce(add, each)
+    return Errors(total, total if mean[0] is None else reduce(add, mean))
 
 
 def predictions(loo, alphas, y):
