@@ -12,6 +12,8 @@ SHARE, LEAST = 0.15, 1 << 21
 SWEEPS = 10
 # the largest support whose inverse is kept
 LARGEST = 3000
+# a support from which on a change of it costs more than a sweep
+MANY = 300
 
 
 class Working:
@@ -101,6 +103,16 @@ class Working:
         """
         i = self.index
         l0, l1, l2 = l0[i], l1[i], l2[i]
+        # of many features and far more rows the columns are nearly orthogonal: a few sweeps do
+        used = np.count_nonzero(self.w)
+        if method == "follow" and MANY < used < self.design.n // 4:
+            gap, sweeps = descend(
+                0, self.G, self.q, self.w, self.g, l1, l2, self.yy, positive, target,
+                min(3 * SWEEPS, budget), seed,
+            )  # fmt: skip
+            self.sweeps, self.m, budget = self.sweeps + sweeps, -1, budget - sweeps
+            if gap <= target:
+                return
         if method == "follow" and self._ready(l2):
             self._follow(l0, l1, l2, positive)
             if self.gap(l1, l2, positive) <= target:
