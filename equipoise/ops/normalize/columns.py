@@ -148,7 +148,7 @@ def _first_shift(sweep, x, item, sample, c0, columns, shape, weight, stats):
         rows, n = 1, shape[1]
     sums = np.zeros(n, weight.dtype)
     words = (np.int64(rows), n, shape[2], x + (sample * shape[1] + c0) * item)
-    run(sweep, (*words, address(sums, 0)))
+    run(sweep, (*words, address(sums, 0)), sums)
     count = np.float64(rows * n // (l1 - l0) * per)
     for at in range(0, n, l1 - l0):
         for r in range(l1 - l0):
@@ -226,18 +226,17 @@ def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
             _shift_columns(l0, l1, per, stats, own)
         sums = np.zeros((2, columns), weight.dtype)
         s, q = address(sums, 0), address(sums, columns)
+        kept = (own, sums)
         for k in range(first, last):
             _clear(partial, k, l0, l1)
             i0, i1 = _rows_of(k, k + 1, shape)
             for r in range(i0, i1, RUN):
                 whole, rest = _parts(r, min(r + RUN, i1), c0, columns, shape)
                 x = i[X] + (start + r * pitch) * item
-                run(i[MOMENTS_SWEEP], (whole, columns, pitch, x, h, s, q))
+                run(i[MOMENTS_SWEEP], (whole, columns, pitch, x, h, s, q), kept)
                 if rest:
-                    run(
-                        i[MOMENTS_SWEEP],
-                        (np.int64(1), rest, pitch, x + whole * pitch * item, h, s, q),
-                    )
+                    x += whole * pitch * item
+                    run(i[MOMENTS_SWEEP], (np.int64(1), rest, pitch, x, h, s, q), kept)
                 _flush(sums, l0, l1, k, partial)
         if fused:
             merge_chunks(partial, l0, l1)
@@ -250,14 +249,12 @@ def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
         whole, rest = _parts(i0, i1, c0, columns, shape)
         byte = (start + i0 * pitch) * item
         numbers = (h, h + step, h + 2 * step)
-        run(
-            i[OUTPUT_SWEEP],
-            (whole, columns, pitch, i[X] + byte, i[OTHER] + byte, i[Y] + byte, *numbers),
-        )
+        streams = (i[X] + byte, i[OTHER] + byte, i[Y] + byte)
+        run(i[OUTPUT_SWEEP], (whole, columns, pitch, *streams, *numbers), own)
         if rest:
             byte += whole * pitch * item
             streams = (i[X] + byte, i[OTHER] + byte, i[Y] + byte)
-            run(i[OUTPUT_SWEEP], (np.int64(1), rest, pitch, *streams, *numbers))
+            run(i[OUTPUT_SWEEP], (np.int64(1), rest, pitch, *streams, *numbers), own)
 
 
 @TaskKernel
@@ -307,6 +304,7 @@ def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
     if phase & SUMS:
         totals = np.zeros((2, columns), weight.dtype)
         s, q = address(totals, 0), address(totals, columns)
+        kept = (own, totals)
         for k in range(first, last):
             _clear(partial, k, l0, l1)
             i0, i1 = _rows_of(k, k + 1, shape)
@@ -314,11 +312,11 @@ def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
                 whole, rest = _parts(r, min(r + RUN, i1), c0, columns, shape)
                 byte = (start + r * pitch) * item
                 streams = (i[G] + byte, i[X] + byte, i[OTHER] + byte, i[GATED] + byte)
-                run(i[SUMS_SWEEP], (whole, columns, pitch, *streams, *numbers, s, q))
+                run(i[SUMS_SWEEP], (whole, columns, pitch, *streams, *numbers, s, q), kept)
                 if rest:
                     byte += whole * pitch * item
                     streams = (i[G] + byte, i[X] + byte, i[OTHER] + byte, i[GATED] + byte)
-                    run(i[SUMS_SWEEP], (np.int64(1), rest, pitch, *streams, *numbers, s, q))
+                    run(i[SUMS_SWEEP], (np.int64(1), rest, pitch, *streams, *numbers, s, q), kept)
                 _flush(totals, l0, l1, k, partial)
         if fused:
             merge_chunks(partial, l0, l1)
@@ -332,11 +330,11 @@ def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
         whole, rest = _parts(i0, i1, c0, columns, shape)
         byte = (start + i0 * pitch) * item
         streams = (g + byte, i[X] + byte, i[OTHER] + byte, i[DX] + byte)
-        run(i[GRADIENT_SWEEP], (whole, columns, pitch, *streams, *numbers, *more))
+        run(i[GRADIENT_SWEEP], (whole, columns, pitch, *streams, *numbers, *more), own)
         if rest:
             byte += whole * pitch * item
             streams = (g + byte, i[X] + byte, i[OTHER] + byte, i[DX] + byte)
-            run(i[GRADIENT_SWEEP], (np.int64(1), rest, pitch, *streams, *numbers, *more))
+            run(i[GRADIENT_SWEEP], (np.int64(1), rest, pitch, *streams, *numbers, *more), own)
 
 
 @TaskKernel

@@ -93,3 +93,94 @@ def input_gradient(
 
     lines = _lines(axis, ("shift", "scale", "offset", "a", "b", "c"))
     return Sweep("input_gradient", formula, axis, ("g", "x", "other"), ("dx",), **lines)
+
+
+# --- weights that change along a row (LayerNorm, RMSNorm) ------------------------------------
+
+
+@cache
+def row_first(added: bool) -> Sweep:
+    """Sum a row's first numbers, for a shift."""
+
+    def formula(v):
+        return {"s": v.x + v.other if added else v.x}
+
+    return Sweep("row_first", formula, 1, ("x", "other"), sums=("s",))
+
+
+@cache
+def row_moments(added: bool, centred: bool) -> Sweep:
+    """Sum x - shift and its square along rows; x may be a sum, which is written."""
+
+    def formula(v):
+        x = v.x + v.other if added else v.x
+        d = x - v.shift if centred else x
+        out = {"s": d if centred else d * 0.0, "q": d * d}
+        return out | {"total": x} if added else out
+
+    return Sweep(
+        "row_moments", formula, 1, ("x", "other"), ("total",), rows=("shift",), sums=("s", "q")
+    )
+
+
+def _row_output(v, weighted, biased):
+    z = (v.x - v.shift) * v.scale + v.offset
+    z = z * v.weight if weighted else z
+    return z + v.bias if biased else z
+
+
+@cache
+def row_output(activation: str | None, slope: float, weighted: bool, biased: bool) -> Sweep:
+    """Give y = act(((x - shift) * scale + offset) * weight + bias)."""
+
+    def formula(v):
+        return {"y": activate(_row_output(v, weighted, biased), activation, slope)}
+
+    return Sweep(
+        "row_output", formula, 1, ("x",), ("y",), rows=("shift", "scale", "offset"),
+        columns=("weight", "bias"),
+    )  # fmt: skip
+
+
+def _row_gated(v, activation, slope, weighted, biased):
+    """Give the gradient before the activation, and it times the weight."""
+    g = v.g
+    if activation is not None:
+        g = gate(g, _row_output(v, weighted, biased), activation, slope)
+    return g, g * v.weight if weighted else g
+
+
+@cache
+def row_gradient_sums(activation: str | None, slope: float, weighted: bool, biased: bool) -> Sweep:
+    """Sum g * weight, and it times x - shift, along rows; g before the activation."""
+
+    def formula(v):
+        _, g = _row_gated(v, activation, slope, weighted, biased)
+        return {"s": g, "q": g * (v.x - v.shift)}
+
+    return Sweep(
+        "row_gradient_sums", formula, 1, ("g", "x"), rows=("shift", "scale", "offset"),
+        columns=("weight", "bias"), sums=("s", "q"),
+    )  # fmt: skip
+
+
+@cache
+def row_input_gradient(
+    activation: str | None, slope: float, weighted: bool, biased: bool, passed: bool
+) -> Sweep:
+    """Give dx = a * g * weight + b * (x - shift) + c, and sum g and g * xhat down the columns.
+
+    ``passed``: what reaches x past the norm is added.
+    """
+
+    def formula(v):
+        g, weighed = _row_gated(v, activation, slope, weighted, biased)
+        dx = v.a * weighed + (v.b * (v.x - v.shift) + v.c)
+        xhat = (v.x - v.shift) * v.scale + v.offset
+        return {"dx": dx + v.other if passed else dx, "dbias": g, "dweight": g * xhat}
+
+    return Sweep(
+        "row_input_gradient", formula, 0, ("g", "x", "other"), ("dx",),
+        rows=("shift", "scale", "offset", "a", "b", "c"), columns=("weight", "bias"),
+        sums=("dbias", "dweight"),
+    )  # fmt: skip

@@ -111,7 +111,7 @@ def _first_shift(sweep, x, item, r0, r1, shape, stats):
     per, size = shape[8], min(shape[2], FIRST) * shape[9]
     total = np.zeros((r1 - r0) // per)
     words = (np.int64(total.size), size, shape[3] * per, x + r0 * shape[3] * item)
-    run(sweep, (*words, address(total, 0)))
+    run(sweep, (*words, address(total, 0)), total)
     for k in range(total.size):
         stats[0, r0 // per + k] = total[k] / max(size, 1)
 
@@ -153,7 +153,8 @@ def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
             begin, end = _pieces_of(k, k + 1, shape)
             for v in range(begin, end):
                 at, size = _piece(v, r0, shape)
-                run(i[MOMENTS_SWEEP], (n, size, pitch, x + at * item, _line_numbers(coef, 0), s, q))
+                shift = _line_numbers(coef, 0)
+                run(i[MOMENTS_SWEEP], (n, size, pitch, x + at * item, shift, s, q), coef)
         if phase & APPLY:
             count = np.float64(shape[1] * shape[2] * per)
             merge_chunks(partial, r0, r1)
@@ -166,7 +167,8 @@ def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
         for v in range(begin, end):
             at, size = _piece(v, r0, shape)
             byte = at * item
-            run(i[OUTPUT_SWEEP], (n, size, pitch, x + byte, i[OTHER] + byte, i[Y] + byte, h, a, b))
+            streams = (x + byte, i[OTHER] + byte, i[Y] + byte)
+            run(i[OUTPUT_SWEEP], (n, size, pitch, *streams, h, a, b), coef)
 
 
 @TaskKernel
@@ -211,7 +213,7 @@ def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
                 at, size = _piece(v, r0, shape)
                 byte = at * item
                 streams = (g + byte, x + byte, other + byte, gated + byte)
-                run(i[SUMS_SWEEP], (n, size, pitch, *streams, h, scale, offset, s, q))
+                run(i[SUMS_SWEEP], (n, size, pitch, *streams, h, scale, offset, s, q), coef)
         if phase & APPLY:
             merge_chunks(partial, r0, r1)
             gradient_sums_of_lines(r0, r1, per, partial, stats, weight, sums)
@@ -226,7 +228,7 @@ def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
             at, size = _piece(v, r0, shape)
             byte = at * item
             streams = (g + byte, x + byte, other + byte, dx + byte)
-            run(i[GRADIENT_SWEEP], (n, size, pitch, *streams, h, scale, offset, a, b, c))
+            run(i[GRADIENT_SWEEP], (n, size, pitch, *streams, h, scale, offset, a, b, c), coef)
 
 
 @TaskKernel

@@ -9,8 +9,12 @@ from equipoise.ops.jit import emits
 
 
 @emits
-def run(typingctx, sweep, words):
-    """Call the sweep at an address: counts, pitch and the operands' addresses as a tuple."""
+def run(typingctx, sweep, words, kept):
+    """Call the sweep at an address: counts, pitch and the operands' addresses as a tuple.
+
+    ``kept`` are the arrays whose addresses are among the words: Numba frees an array after the
+    last line that names it, and an address is no name.
+    """
 
     def codegen(context, builder, signature, args):
         word = ir.IntType(64)
@@ -22,7 +26,7 @@ def run(typingctx, sweep, words):
         builder.call(builder.inttoptr(args[0], kind.as_pointer()), [slot])
         return context.get_dummy_value()
 
-    return types.none(types.int64, words), codegen
+    return types.none(types.int64, words, kept), codegen
 
 
 @emits

@@ -4,6 +4,7 @@ import hashlib
 import os
 import tempfile
 import threading
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -13,6 +14,9 @@ import torch
 
 from equipoise.ops import jit
 from equipoise.ops.sweep.sweep import Sweep, emit
+
+# bytes of the checksum at the end of a file on disk
+SEAL = 32
 
 _engines: list[Any] = []
 _lock = threading.Lock()
@@ -61,9 +65,13 @@ def _object(text: str) -> bytes:
         path = os.path.join(home, f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.o")
         try:
             with open(path, "rb") as file:
-                return file.read()
+                found = file.read()
         except OSError:
-            pass
+            found = b""
+        code, seal = found[:-SEAL], found[-SEAL:]
+        # a damaged object file would take the process down with it
+        if code and hashlib.sha256(code).digest() == seal:
+            return code
     machine = _machine()
     code = machine.emit_object(_optimised(text, machine))
     if path is not None:
@@ -73,13 +81,16 @@ def _object(text: str) -> bytes:
 
 def _keep(code: bytes, path: str) -> None:
     # written aside and moved: another process never reads half of it
+    name = None
     try:
         handle, name = tempfile.mkstemp(dir=os.path.dirname(path))
         with os.fdopen(handle, "wb") as file:
-            file.write(code)
+            file.write(code + hashlib.sha256(code).digest())
         os.replace(name, path)
     except OSError:
-        pass
+        if name is not None:
+            with suppress(OSError):
+                os.unlink(name)
 
 
 @cache

@@ -203,7 +203,7 @@ def erf(x):
         top = top * t + c
     for c in _ERF_BOTTOM[1:]:
         bottom = bottom * t + c
-    return z * top / bottom
+    return z * (top / bottom)
 
 
 def _by_lane(name, x):

@@ -159,7 +159,7 @@ class Machine:
         function, kind = self.code[address]
         function(task, integers, floats, np.empty(0, kind))
 
-    def run(self, address, words):
+    def run(self, address, words, kept):
         """Stand for the call of a sweep."""
         run_sweep(self.memory, *self.code[int(address)], words)
 

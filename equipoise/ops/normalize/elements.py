@@ -1,0 +1,196 @@
+"""The row family where the weight changes along the row (LayerNorm, RMSNorm).
+
+Rows lie one after the other, ``width`` numbers each; a *block* of them stays in cache from the
+first sweep to the last.  A task is a chunk of rows, walked block by block; it sums the weights'
+gradients over its rows in short runs of the compute type, the runs in float64, and chunks merge
+in order.  The tuple ``shape`` says all that: (rows, width, block, chunk, centred); it depends on
+the tensor's shape alone, so the bits are the same at any thread count.
+
+Sweeps over memory: 1 read and 1 write forward (2 and 2 with a residual), 2 and 1 backward.
+"""
+
+import numpy as np
+from numba import carray
+
+from equipoise.ops.jit import inline, splice
+from equipoise.ops.normalize.statistics import (
+    APPLY,
+    SUMS,
+    affine_of_lines,
+    digits_lost,
+    merge_chunks,
+    write_statistics,
+)
+from equipoise.ops.normalize.words import (
+    BIAS,
+    DX,
+    FIRST_SWEEP,
+    GATED,
+    GRADIENT_SWEEP,
+    ITEM,
+    MOMENTS_SWEEP,
+    OTHER,
+    OUTPUT_SWEEP,
+    SHAPE,
+    STATS,
+    SUMMED,
+    SUMS_SWEEP,
+    WEIGHT,
+    G,
+    X,
+    Y,
+)
+from equipoise.ops.sweep.call import address, run
+from equipoise.ops.sweep.tasks import AFTER, ANSWER, PHASE, SCRATCH, TaskKernel, pointer_at
+
+# rows whose gradients are summed in the compute type before float64 takes over
+RUN = 128
+# how many numbers give the first shift
+FIRST = 256
+
+
+@splice
+def _shape(i):
+    return i[SHAPE], i[SHAPE + 1], i[SHAPE + 2], i[SHAPE + 3], i[SHAPE + 4]
+
+
+@splice
+def _extent(t, shape):
+    """Give the first and the end row of chunk ``t``."""
+    return t * shape[3], min(shape[0], (t + 1) * shape[3])
+
+
+@inline
+def _block_statistics(i, r0, n, shape, eps, ones, totals, coef, stats):
+    """Write the statistics of rows r0 to r0 + n."""
+    _, width, _, _, centred = shape
+    byte = r0 * width * i[ITEM]
+    x, other = i[X] + byte, i[OTHER] + byte
+    for k in range(n):
+        totals[0, 0, k] = 0.0
+        totals[0, 1, k] = 0.0
+    if centred:
+        first = min(width, FIRST)
+        run(i[FIRST_SWEEP], (n, first, width, x, other, address(totals, 0)), totals)
+        for k in range(n):
+            coef[0, k] = totals[0, 0, k] / first
+            totals[0, 0, k] = 0.0
+    else:
+        for k in range(n):
+            coef[0, k] = 0.0
+    s, q = address(totals, 0), address(totals, totals.shape[2])
+    streams = (x, other, i[GATED] + byte)
+    run(i[MOMENTS_SWEEP], (n, width, width, *streams, address(coef, 0), s, q), (coef, totals))
+    own = stats[:, r0 : r0 + n]
+    for k in range(n):
+        own[0, k] = coef[0, k]
+        write_statistics(totals, k, 1, np.float64(width), eps, centred, own)
+
+
+@inline
+def _forward_task(t, i, shape, eps, ones, zeros, stats):
+    _, width, block, _, _ = shape
+    start, end = _extent(t, shape)
+    totals = np.empty((1, 2, block))
+    coef = np.empty((3, block), ones.dtype)
+    h, a, b = address(coef, 0), address(coef, block), address(coef, 2 * block)
+    for r0 in range(start, end, block):
+        n = min(block, end - r0)
+        if i[PHASE] & SUMS:
+            _block_statistics(i, r0, n, shape, eps, ones, totals, coef, stats)
+        affine_of_lines(0, n, 1, stats[:, r0 : r0 + n], ones, zeros, coef)
+        byte = r0 * width * i[ITEM]
+        streams = (i[GATED] + byte, i[Y] + byte)
+        run(i[OUTPUT_SWEEP], (n, width, width, *streams, h, a, b, i[WEIGHT], i[BIAS]), coef)
+
+
+@TaskKernel
+def elements_forward(t, integers, floats, computed):
+    """Statistics and normalization (phase 3), or normalization alone (phase 2), of chunks of rows.
+
+    Integers: see ``words``; GATED is the sum of x and OTHER, or x.  Floats: eps.  Answers
+    whether digits were lost.
+    """
+    i, shape = integers, _shape(integers)
+    stats = carray(pointer_at(floats, i[STATS]), (4, shape[0]))
+    if t >= 0:
+        ones = np.ones(1, carray(pointer_at(computed, i[WEIGHT]), (1,)).dtype)
+        _forward_task(t, i, shape, floats[0], ones, np.zeros(1, ones.dtype), stats)
+    elif t == AFTER and i[PHASE] & SUMS:
+        i[ANSWER] = digits_lost(stats)
+
+
+@inline
+def _flush(own, t, partial):
+    for j in range(2):
+        for k in range(own.shape[1]):
+            partial[t, j, k] += own[j, k]
+            own[j, k] = 0
+
+
+@inline
+def _backward_task(t, i, shape, ones, zeros, stats, partial):
+    _, width, block, _, centred = shape
+    start, end = _extent(t, shape)
+    totals = np.empty((2, block))
+    coef = np.empty((6, block), ones.dtype)
+    own = np.zeros((2, width), ones.dtype)
+    for j in range(2):
+        for k in range(width):
+            partial[t, j, k] = 0.0
+    s, q = address(totals, 0), address(totals, block)
+    h, a, b = address(coef, 0), address(coef, block), address(coef, 2 * block)
+    more = (address(coef, 3 * block), address(coef, 4 * block), address(coef, 5 * block))
+    sums = (address(own, 0), address(own, width))
+    since = 0
+    for r0 in range(start, end, block):
+        n = min(block, end - r0)
+        affine_of_lines(0, n, 1, stats[:, r0 : r0 + n], ones, zeros, coef)
+        for k in range(n):
+            totals[0, k] = 0.0
+            totals[1, k] = 0.0
+        byte = r0 * width * i[ITEM]
+        g, x = i[G] + byte, i[X] + byte
+        weights = (i[WEIGHT], i[BIAS])
+        run(i[SUMS_SWEEP], (n, width, width, g, x, h, a, b, *weights, s, q), (coef, totals))
+        for k in range(n):
+            invstd = stats[2, r0 + k]
+            rest = stats[0, r0 + k] - coef[0, k]
+            moment = (totals[1, k] - rest * totals[0, k]) * invstd
+            slope = -invstd * invstd * moment / width
+            coef[3, k] = invstd
+            coef[4, k] = slope
+            coef[5, k] = -invstd * totals[0, k] * centred / width - slope * rest
+        streams = (g, x, i[OTHER] + byte, i[DX] + byte)
+        numbers = (h, a, b, *more, *weights)
+        run(i[GRADIENT_SWEEP], (n, width, width, *streams, *numbers, *sums), (coef, own))
+        since += n
+        if since >= RUN or r0 + block >= end:
+            _flush(own, t, partial)
+            since = 0
+
+
+@TaskKernel
+def elements_backward(t, integers, floats, computed):
+    """Give the input's gradient, and the sums of g and g * xhat down the columns.
+
+    Integers: see ``words``; OTHER is what reaches the input past the norm.  The scratch is
+    partial (chunks, 2, width).
+    """
+    i, shape = integers, _shape(integers)
+    chunks = (shape[0] + shape[3] - 1) // shape[3]
+    stats = carray(pointer_at(floats, i[STATS]), (4, shape[0]))
+    partial = carray(pointer_at(floats, i[SCRATCH]), (chunks, 2, shape[1]))
+    if t >= 0:
+        ones = np.ones(1, carray(pointer_at(computed, i[WEIGHT]), (1,)).dtype)
+        _backward_task(t, i, shape, ones, np.zeros(1, ones.dtype), stats, partial)
+    elif t == AFTER:
+        merge_chunks(partial, 0, shape[1])
+        sums = carray(pointer_at(floats, i[SUMMED]), (2, shape[1]))
+        for j in range(2):
+            for k in range(shape[1]):
+                sums[j, k] = partial[0, j, k]
+
+
+# both phases of a chunk of rows, or the second alone
+WHOLE, AGAIN = SUMS | APPLY, APPLY
