@@ -1,0 +1,143 @@
+"""LayerNorm and RMSNorm: operators of ``torch.library``, autograd, and the plain formula."""
+
+import torch
+
+from equipoise.ops.normalize.op import ACTIVATIONS, direct, plain_backward
+from equipoise.ops.normalize.reference import activate, moments
+
+_library = torch.library.Library("equipoise", "FRAGMENT")
+_library.define(
+    "rows_forward(Tensor x, Tensor? residual, Tensor? weight, Tensor? bias, int activation, "
+    "float negative_slope, float eps, int width, bool centred) -> (Tensor, Tensor, Tensor)"
+)
+_library.define(
+    "rows_backward(Tensor grad, Tensor? passed, Tensor x, Tensor stats, Tensor? weight, "
+    "Tensor? bias, int activation, float negative_slope, int width, bool centred) "
+    "-> (Tensor, Tensor, Tensor)"
+)
+
+
+def _forward(x, residual, weight, bias, activation, slope, eps, width, centred):
+    from equipoise.ops.normalize import cpu_elements
+
+    name = ACTIVATIONS[activation]
+    return cpu_elements.forward(x, residual, weight, bias, name, slope, eps, width, int(centred))
+
+
+def _backward(g, passed, x, stats, weight, bias, activation, slope, width, centred):
+    from equipoise.ops.normalize import cpu_elements
+
+    name = ACTIVATIONS[activation]
+    return cpu_elements.backward(
+        g, passed, x, stats, weight, bias, name, slope, width, int(centred)
+    )
+
+
+def _forward_operator(x, residual, *args):
+    y, total, stats = _forward(x, residual, *args)
+    # an operator's results are its own: none may be its argument
+    return y, x.new_empty(0) if residual is None else total, stats
+
+
+def _backward_operator(*args):
+    dx, dweight, dbias = _backward(*args)
+    return dx, dweight.clone(), dbias.clone()
+
+
+def _fake_forward(x, residual, weight, bias, activation, slope, eps, width, centred):
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    stats = x.new_empty((4, x.numel() // width), dtype=torch.float64)
+    return y, x.new_empty(0) if residual is None else torch.empty_like(y), stats
+
+
+def _fake_backward(g, passed, x, stats, weight, bias, activation, slope, width, centred):
+    vector = x.new_empty((width,), dtype=torch.float64)
+    return (
+        torch.empty_like(x, memory_format=torch.contiguous_format),
+        vector,
+        torch.empty_like(vector),
+    )
+
+
+for _name, _kernel, _fake in (
+    ("rows_forward", _forward_operator, _fake_forward),
+    ("rows_backward", _backward_operator, _fake_backward),
+):
+    _library.impl(_name, _kernel, "CPU")
+    torch.library.register_fake(f"equipoise::{_name}", _fake, lib=_library)
+
+
+def formula(x, residual, weight, bias, activation, slope, eps, width, centred):
+    """y = act((s - mean) / sqrt(var + eps) * weight + bias) with s = x + residual; give y and s."""
+    total = x if residual is None else x + residual
+    wide = total if total.dtype == torch.float64 else total.float()
+    deviation, _, variance = moments(wide.reshape(-1, 1, width), 1, centred)
+    y = (deviation * torch.rsqrt(variance + eps)).reshape(-1, width)
+    if weight is not None:
+        y = y * weight.reshape(-1).to(y.dtype)
+    if bias is not None:
+        y = y + bias.reshape(-1).to(y.dtype)
+    return activate(y.reshape(x.shape), activation, slope).to(x.dtype), total
+
+
+def forward(x, residual, weight, bias, activation, slope, eps, width, centred):
+    """Run the kernel; give y, the sum (x itself without a residual) and the statistics."""
+    run = _forward if direct() else torch.ops.equipoise.rows_forward
+    code = ACTIVATIONS.index(activation)
+    y, total, stats = run(x, residual, weight, bias, code, slope, eps, width, centred)
+    return y, x if residual is None else total, stats
+
+
+class NormalizeRows(torch.autograd.Function):
+    """(x, residual, weight, bias) -> (y, sum); keeps the sum, the parameters and the statistics."""
+
+    @staticmethod
+    def forward(ctx, x, residual, weight, bias, activation, slope, eps, width, centred):
+        """Normalize, and keep what backward needs."""
+        y, total, stats = forward(x, residual, weight, bias, activation, slope, eps, width, centred)
+        ctx.settings = activation, slope, eps, width, centred
+        ctx.set_materialize_grads(False)
+        if residual is None:
+            ctx.save_for_backward(x, weight, bias, stats)
+            return y
+        ctx.save_for_backward(total, weight, bias, stats)
+        return y, total
+
+    @staticmethod
+    def backward(ctx, g, passed=None):
+        """Run the backward kernel, or the plain formula where its result is differentiated."""
+        x, weight, bias, stats = ctx.saved_tensors
+        if g is None:
+            return (passed, passed, *(None,) * 7)
+        activation, slope, _, width, centred = ctx.settings
+        needs = ctx.needs_input_grad
+        if plain_backward(g, passed, x, weight, bias):
+            dx, dweight, dbias = _differentiable(ctx, g, x, weight, bias)
+            dx = dx if passed is None or dx is None else dx + passed
+        else:
+            run = _backward if direct() else torch.ops.equipoise.rows_backward
+            code = ACTIVATIONS.index(activation)
+            dx, dweight, dbias = run(g, passed, x, stats, weight, bias, code, slope, width, centred)
+            dweight = dweight.view(weight.shape) if needs[2] else None
+            dbias = dbias.view(bias.shape) if needs[3] else None
+        return (
+            dx if needs[0] else None,
+            dx if needs[1] else None,
+            dweight,
+            dbias,
+            *(None,) * 5,
+        )
+
+
+def _differentiable(ctx, g, x, weight, bias):
+    """Give the gradients as differentiable functions of everything saved."""
+    needs = ctx.needs_input_grad
+    wanted = (needs[0] or needs[1], needs[2], needs[3])
+    with torch.enable_grad():
+        x, weight, bias = (t if t is None else t.view_as(t) for t in (x, weight, bias))
+        y, _ = formula(x, None, weight, bias, *ctx.settings)
+    both = zip((x, weight, bias), wanted, strict=True)
+    inputs = [t for t, want in both if t is not None and want]
+    create = torch.is_grad_enabled()
+    found = iter(torch.autograd.grad(y, inputs, g, create_graph=create) if inputs else ())
+    return tuple(next(found) if want else None for want in wanted)
