@@ -9,16 +9,14 @@ from equipoise._checks import (
     check_activation,
     check_backend,
     check_floating,
+    check_vectors,
     explain_transforms,
     fit,
-    refuse_vector,
 )
 from equipoise.ops import dispatch
 from equipoise.ops.normalize import op, reference
 from equipoise.ops.normalize.layout import dense
 from equipoise.ops.normalize.reference import update_by_torch
-
-_FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
 def batch_norm(
@@ -222,18 +220,4 @@ def _check(x, running_mean, running_var, weight, bias, training, eps, activation
             "Expected running_mean and running_var to be defined when training=False: pass both, "
             "or training=True to use the batch's own statistics"
         )
-    _check_vectors(x, running_mean, running_var, weight, bias)
-
-
-def _check_vectors(x, running_mean, running_var, weight, bias):
-    channels, device = x.shape[1], x.device
-    names = ("running_mean", "running_var", "weight", "bias")
-    for name, v in zip(names, (running_mean, running_var, weight, bias), strict=True):
-        if v is None or (v.numel() == channels and v.device == device and v.dtype in _FLOATS):
-            if v is not None and v.requires_grad and name.startswith("running"):
-                raise RuntimeError(
-                    f"{name} is a buffer, updated in place or taken as a constant, and cannot "
-                    "require gradients: pass it detached"
-                )
-            continue
-        refuse_vector(x, name, v)
+    check_vectors(x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)

@@ -1,15 +1,22 @@
 """What all functional norms ask of their arguments, and say where it fails."""
 
 from contextlib import contextmanager
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from equipoise.ops import dispatch
 from equipoise.ops.normalize import op
 
+FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
 
 @contextmanager
-def explain_transforms():
+def explain_transforms(
+    name="BatchNorm",
+    advice="call torch.func.replace_all_batch_norm_modules_(model) first, or use",
+):
     """Say what to do where a ``torch.func`` transform forbids to update buffers in place."""
     try:
         yield
@@ -17,10 +24,8 @@ def explain_transforms():
         if not op.transforming():
             raise
         raise RuntimeError(
-            f"{error}\nBatchNorm in training mode updates its running statistics in place, which "
-            "torch.func transforms forbid: call "
-            "torch.func.replace_all_batch_norm_modules_(model) first, or use "
-            "track_running_stats=False or eval()."
+            f"{error}\n{name} in training mode updates its running statistics in place, which "
+            f"torch.func transforms forbid: {advice} track_running_stats=False or eval()."
         ) from error
 
 
@@ -69,12 +74,28 @@ def check_backend(x: Tensor, backend: str | None) -> None:
         )
 
 
+def check_vectors(x: Tensor, **vectors: Tensor | None) -> None:
+    """Refuse vectors that are not one floating-point number a channel, on the input's device."""
+    channels, device = x.shape[1], x.device
+    for name, v in vectors.items():
+        if v is None:
+            continue
+        if not (v.numel() == channels and v.device == device and v.dtype in FLOATS):
+            refuse_vector(x, name, v)
+        if v.requires_grad and name.startswith("running"):
+            raise RuntimeError(
+                f"{name} is a buffer, updated in place or taken as a constant, and cannot "
+                "require gradients: pass it detached"
+            )
+
+
 def refuse_vector(x: Tensor, name: str, vector: Tensor):
     """Say what is wrong with a vector of the channels."""
-    if vector.numel() != x.shape[1]:
+    channels = x.shape[1]
+    if vector.numel() != channels:
         raise RuntimeError(
-            f"{name} should contain {x.shape[1]} elements not {vector.numel()}: the input "
-            f"{tuple(x.shape)} has {x.shape[1]} channels on axis 1; set num_features to that"
+            f"{name} should contain {channels} elements not {vector.numel()}: the input "
+            f"{tuple(x.shape)} has {channels} channels on axis 1; set num_features to that"
         )
     if vector.device != x.device:
         raise RuntimeError(
@@ -84,3 +105,19 @@ def refuse_vector(x: Tensor, name: str, vector: Tensor):
     raise RuntimeError(
         f"{name} is floating point, as the input is; it is {vector.dtype}: call {name}.float()"
     )
+
+
+# the norms that autocast computes and returns in float32, by device: everything else keeps its type
+_WIDENED = {
+    "cuda": ("group_norm", "layer_norm", "rms_norm"),
+    "xpu": ("group_norm", "layer_norm", "rms_norm"),
+    "mps": ("group_norm", "layer_norm", "batch_norm"),
+}
+
+
+def widened(name: str, *tensors: Tensor | None) -> tuple[Any, ...]:
+    """Give the tensors, first the input, in float32 where autocast does so for this norm."""
+    device = tensors[0].device.type  # pyright: ignore[reportOptionalMemberAccess]
+    if name not in _WIDENED.get(device, ()) or not torch.is_autocast_enabled(device):
+        return tensors
+    return tuple(t if t is None or t.dtype == torch.float64 else t.float() for t in tensors)

@@ -1,6 +1,8 @@
 """``group_norm``, ``instance_norm``: statistics of each sample's channels, in groups or alone."""
 
+from functools import partial
 from math import prod
+from operator import index
 
 import torch
 import torch.nn.functional as F
@@ -11,9 +13,10 @@ from equipoise._checks import (
     check_activation,
     check_backend,
     check_floating,
+    check_vectors,
     explain_transforms,
     fit,
-    refuse_vector,
+    widened,
 )
 from equipoise.ops import dispatch
 from equipoise.ops.normalize import op, reference
@@ -61,9 +64,12 @@ def group_norm(
     Raises
     ------
     ValueError
-        An unknown activation, one value per group, an ``add`` that does not broadcast.
+        An unknown activation, one value per group, an ``add`` that does not broadcast, a
+        negative eps.
     RuntimeError
-        Groups that do not divide the channels, vectors whose length is not C.
+        Groups that do not divide the channels, vectors that are not (C,).
+    NotImplementedError
+        An input that is not floating point.
 
     Notes
     -----
@@ -75,9 +81,10 @@ def group_norm(
     >>> group_norm(x, 3, activation="silu").shape
     torch.Size([2, 6, 5, 5])
     """
-    _check(input, num_groups, weight, bias, eps, activation)
+    num_groups = _check(input, num_groups, weight, bias, eps, activation)
+    input, weight, bias = widened("group_norm", input, weight, bias)
     args = (input, num_groups, weight, bias, eps)
-    return _run(args, activation, negative_slope, add, True)
+    return _with_statistics(args, activation, negative_slope, add)[0]
 
 
 def instance_norm(
@@ -125,9 +132,12 @@ def instance_norm(
     Raises
     ------
     ValueError
-        One position per channel, an unknown activation, no running buffers where they are used.
+        One position per channel, an unknown activation, one running buffer without the other,
+        an ``add`` that does not broadcast.
     RuntimeError
-        Vectors whose length is not C.
+        Vectors whose length is not C, no running buffers where they are used.
+    NotImplementedError
+        An input that is not floating point.
 
     Notes
     -----
@@ -140,67 +150,70 @@ def instance_norm(
     >>> bool((y.mean((2, 3)).abs() < 1e-5).all())
     True
     """
+    extras = {"activation": activation, "negative_slope": negative_slope, "add": add}
     if not use_input_stats:
         if running_mean is None or running_var is None:
-            raise ValueError(
-                "Expected running_mean and running_var to be not None when use_input_stats=False: "
-                "pass both, or use the samples' own statistics"
+            raise RuntimeError(
+                "Expected running_mean and running_var to be defined when use_input_stats is "
+                "false: pass both, or use the samples' own statistics"
             )
         return batch_norm(
-            input, running_mean, running_var, weight, bias, False, momentum, eps,
-            activation=activation, negative_slope=negative_slope, add=add,
-        )  # fmt: skip
-    channels = input.shape[1] if input.dim() > 1 else 0
-    _check(input, channels, weight, bias, eps, activation, "instance_norm")
+            input, running_mean, running_var, weight, bias, False, momentum, eps, **extras
+        )
     if prod(input.shape[2:]) == 1:
         raise ValueError(
             f"Expected more than 1 spatial element when training, got input size {input.size()}: "
             "the variance of one value is zero. Use group_norm or layer_norm over the channels."
         )
-    buffers = [b for b in (running_mean, running_var) if b is not None]
-    for name, b in (("running_mean", running_mean), ("running_var", running_var)):
-        if b is not None and b.numel() != channels:
-            raise RuntimeError(
-                f"{name} should contain {channels} elements not {b.numel()}: one a channel"
-            )
+    channels = input.shape[1]
+    _check(input, channels, weight, bias, eps, activation, "instance_norm")
+    _check_buffers(input, running_mean, running_var)
     args = (input, channels, weight, bias, eps)
-    if not buffers:
-        return _run(args, activation, negative_slope, add, True)
-    y, mean, variance = _with_statistics(args, activation, negative_slope, add)
-    count = prod(input.shape[2:])
-    moved = (
-        (running_mean, mean, 1.0),
-        (running_var, variance, count / (count - 1)),
+    # an empty batch has no statistics: torch's layer would make the buffers NaN
+    if running_mean is None or input.numel() == 0:
+        return _with_statistics(args, activation, negative_slope, add)[0]
+    by_torch = partial(
+        F.instance_norm, input, running_mean, running_var, weight, bias, True, momentum, eps
     )
-    with explain_transforms(), torch.no_grad():
-        for buffer, values, factor in moved:
-            if buffer is not None:
-                value = values.view(-1, channels).mean(0) * factor
-                buffer.copy_((1 - momentum) * buffer.to(value.dtype) + momentum * value)
+    y, mean, variance = _with_statistics(args, activation, negative_slope, add, by_torch=by_torch)
+    if mean is not None:
+        _update(running_mean, running_var, mean, variance, momentum, prod(input.shape[2:]))
     return y
 
 
-def _run(args, activation, negative_slope, add, centred):
-    return _with_statistics(args, activation, negative_slope, add, centred)[0]
+def filter_response_norm(input, weight, bias, eps, activation, negative_slope, add) -> Tensor:
+    """Divide each channel of each sample by its root mean square; see the layer."""
+    check_activation(activation)
+    check_floating(input, "filter_response_norm")
+    channels = input.shape[1] if input.dim() > 1 else 0
+    if input.dim() < 2 or channels != weight.numel():
+        raise ValueError(
+            f"FilterResponseNorm expects (N, C, ...) with C = {weight.numel()} on axis 1; the "
+            f"input is {tuple(input.shape)}: set num_channels to its channels"
+        )
+    args = (input, channels, weight, bias, eps)
+    return _with_statistics(args, activation, negative_slope, add, centred=False)[0]
 
 
-def _with_statistics(args, activation, negative_slope, add, centred=True):
-    """Give y, and the flat mean and variance of every group where our code took them."""
+def _with_statistics(args, activation, negative_slope, add, centred=True, by_torch=None):
+    """Give y, and the flat mean and variance of every group, or None where torch took them.
+
+    ``by_torch`` is what torch does instead of ``group_norm``.  It moves the running buffers
+    itself, and so the statistics are wanted exactly.
+    """
     x, groups, weight, bias, eps = args
     add = fit(add, x)
-    extras = (activation, negative_slope)
-    if x.layout != torch.strided or (centred and _for_torch(x)):
-        return _by_torch(args, *extras, add)
-    if not torch.compiler.is_compiling():
-        backend = dispatch.forced()
-        if backend == "aten" and centred:
-            return _by_torch(args, *extras, add)
-        check_backend(x, backend)
-        if backend == "reference" or not op.plain_tensors(x, weight, bias, add):
-            return _by_formula(args, *extras, add, centred)
-    if not dispatch.kernel_runs(x) or x.numel() == 0:
-        return _by_formula(args, *extras, add, centred)
-    call = (x, weight, bias, add, None, *extras, eps, groups, centred)
+    how = _choose(args, add, centred)
+    if how == "aten":
+        y = by_torch() if by_torch else F.group_norm(*args)
+        return _then(y, add, activation, negative_slope), None, None
+    if how == "formula":
+        return _by_formula(args, activation, negative_slope, add, centred)
+    if how == "small" and by_torch is None:
+        y = _small(args)
+        if y is not None:
+            return _then(y, add, activation, negative_slope), None, None
+    call = (x, weight, bias, add, None, activation, negative_slope, eps, groups, centred)
     tracked = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, weight, bias, add)
     )
@@ -208,30 +221,67 @@ def _with_statistics(args, activation, negative_slope, add, centred=True):
     return y, stats[0], stats[1]
 
 
-def _for_torch(x: Tensor) -> bool:
-    # an exported program holds torch's own operator: it runs where we are not installed
-    return x.numel() == 0 or torch.compiler.is_exporting()
+def _choose(args, add, centred) -> str:
+    """Pick aten, formula, small (aten, if it turns out accurate) or kernel."""
+    x, _, weight, bias, _ = args
+    # an exported program holds torch's own operators: it runs where we are not installed
+    if x.numel() == 0 or x.layout != torch.strided or torch.compiler.is_exporting():
+        return "aten" if centred else "formula"
+    if torch.compiler.is_compiling():
+        return "kernel" if dispatch.kernel_runs(x) else "formula"
+    backend = dispatch.forced()
+    check_backend(x, backend)
+    if backend == "aten" and centred:
+        return "aten"
+    plain = op.plain_tensors(x, weight, bias, add)
+    if backend == "reference" or not plain or not dispatch.kernel_runs(x):
+        return "formula"
+    direct = backend is None and centred and dispatch.small(x) and op.direct()
+    alike = direct and all(v is None or v.dtype == x.dtype for v in (weight, bias))
+    return "small" if alike else "kernel"
 
 
-def _by_torch(args, activation, negative_slope, add):
+def _small(args):
+    """Let aten normalize; give None where its statistics lost digits."""
     x, groups, weight, bias, eps = args
-    y = F.group_norm(x, groups, weight, bias, eps)
-    y = reference.activate(y if add is None else y + add, activation, negative_slope)
-    _, mean, variance = reference.moments(x.detach().double(), groups)
-    return y, mean.flatten(), variance.flatten()
+    n, channels = x.shape[:2]
+    y, mean, invstd = torch.native_group_norm(
+        x, weight, bias, n, channels, x.numel() // (n * channels), groups, eps
+    )
+    return y if dispatch.near(mean.detach().numpy(), invstd.detach().numpy()) else None
+
+
+def _then(y, add, activation, negative_slope):
+    y = y if add is None else y + add.to(y.dtype)
+    return reference.activate(y, activation, negative_slope)
 
 
 def _by_formula(args, activation, negative_slope, add, centred):
     x, groups, weight, bias, eps = args
+    # nothing has no statistics; any will do
+    mean = x.new_zeros(x.shape[1]) if x.numel() == 0 else None
     y, mean, variance = reference.normalize(
-        x, weight, bias, add, None, None, activation, negative_slope, eps, groups, centred
+        x, weight, bias, add, mean, mean, activation, negative_slope, eps, groups, centred
     )
     if not op.transforming():
         y = y.contiguous(memory_format=format_of(x))
     return y, mean.detach(), variance.detach()
 
 
-def _check(x, groups, weight, bias, eps, activation, name="group_norm"):
+def _update(running_mean, running_var, mean, variance, momentum, count):
+    """Move the running buffers towards the means over samples, in place."""
+    channels = running_mean.numel()
+    moved = ((running_mean, mean, 1.0), (running_var, variance, count / (count - 1)))
+    with explain_transforms("InstanceNorm", "use"), torch.no_grad():
+        for buffer, values, factor in moved:
+            value = values.view(-1, channels).mean(0) * factor
+            value = (1 - momentum) * buffer.to(value.dtype) + momentum * value
+            # transforms that differentiate let an alias be written to, as torch's layer does
+            target = torch.ops.aten.alias(buffer) if op.transforming() else buffer
+            target.copy_(value)
+
+
+def _check(x, groups, weight, bias, eps, activation, name="group_norm") -> int:
     check_activation(activation)
     check_floating(x, name)
     if x.dim() < 2:
@@ -239,20 +289,40 @@ def _check(x, groups, weight, bias, eps, activation, name="group_norm"):
             f"Expected at least 2 dimensions for input tensor but received {x.dim()}: {name} "
             "normalizes (N, C, ...)"
         )
-    if not isinstance(groups, int) or groups < 1 or x.shape[1] % groups:
-        raise RuntimeError(
-            f"Expected number of channels in input to be divisible by num_groups, but got input "
-            f"of shape {list(x.shape)} and num_groups={groups}: choose a divisor of {x.shape[1]}"
-        )
+    if name == "group_norm":
+        groups = _check_groups(x, groups)
     if eps < 0:
         raise ValueError(f"eps is not negative, for it is added to a variance; got {eps}")
-    if x.numel() and x.shape[0] * (x.shape[1] // groups) * prod(x.shape[2:]) == 1:
+    if groups and x.shape[0] * (x.shape[1] // groups) * prod(x.shape[2:]) == 1:
         raise ValueError(
             f"Expected more than 1 value per channel when training, got input size {x.size()} in "
             f"{groups} groups: the variance of one value is zero. Use fewer groups."
         )
-    for vector, v in (("weight", weight), ("bias", bias)):
-        if v is not None and not (
-            v.numel() == x.shape[1] and v.device == x.device and v.is_floating_point()
-        ):
-            refuse_vector(x, vector, v)
+    check_vectors(x, weight=weight, bias=bias)
+    return groups
+
+
+def _check_groups(x, groups) -> int:
+    if isinstance(groups, bool):
+        raise TypeError(f"num_groups must be int, not bool; got {groups}: give a divisor of C")
+    groups = groups if torch.compiler.is_compiling() else index(groups)
+    if groups < 1:
+        raise RuntimeError(
+            f"Expected num groups to be greater than 0, got {groups}: give a divisor of "
+            f"{x.shape[1]}, the number of channels"
+        )
+    if x.shape[1] % groups:
+        raise RuntimeError(
+            f"Expected number of channels in input to be divisible by num_groups, but got input "
+            f"of shape {list(x.shape)} and num_groups={groups}: choose a divisor of {x.shape[1]}"
+        )
+    return groups
+
+
+def _check_buffers(x, running_mean, running_var):
+    if (running_mean is None) != (running_var is None):
+        raise ValueError(
+            "running_mean and running_var must either both be None or neither be None: they are "
+            "updated together"
+        )
+    check_vectors(x, running_mean=running_mean, running_var=running_var)

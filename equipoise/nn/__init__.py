@@ -1,7 +1,6 @@
 """Norm layers under torch's names, each a subclass of torch's class."""
 
-from equipoise.nn.inputs import MinMax, Standardize
-from equipoise.nn.layers import (
+from equipoise.nn.batch import (
     BatchNorm1d,
     BatchNorm2d,
     BatchNorm3d,
@@ -9,14 +8,33 @@ from equipoise.nn.layers import (
     LazyBatchNorm2d,
     LazyBatchNorm3d,
 )
+from equipoise.nn.group import (
+    FilterResponseNorm,
+    GroupNorm,
+    InstanceNorm1d,
+    InstanceNorm2d,
+    InstanceNorm3d,
+    LazyInstanceNorm1d,
+    LazyInstanceNorm2d,
+    LazyInstanceNorm3d,
+)
+from equipoise.nn.inputs import MinMax, Standardize
 
 __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "FilterResponseNorm",
+    "GroupNorm",
+    "InstanceNorm1d",
+    "InstanceNorm2d",
+    "InstanceNorm3d",
     "LazyBatchNorm1d",
     "LazyBatchNorm2d",
     "LazyBatchNorm3d",
+    "LazyInstanceNorm1d",
+    "LazyInstanceNorm2d",
+    "LazyInstanceNorm3d",
     "MinMax",
     "Standardize",
 ]

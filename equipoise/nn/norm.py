@@ -1,15 +1,11 @@
-"""What all norm layers share: the fused extras in the constructor, forward and ``repr``."""
+"""What all norm layers share: the fused extras in the constructor, ``repr``, and tracing."""
 
-from collections.abc import Callable
-from typing import cast
+from typing import Any
 
-import torch
 import torch.fx
-from torch import Tensor, nn
+from torch import nn
 
-from equipoise import functional as F
-from equipoise._checks import check_activation, explain_transforms
-from equipoise.ops.normalize.op import transforming
+from equipoise._checks import check_activation
 
 
 class Norm(nn.Module):
@@ -33,62 +29,32 @@ class Norm(nn.Module):
             text += f", negative_slope={self.negative_slope}"
         return text
 
+    def _extras(self) -> dict[str, Any]:
+        return {"activation": self.activation, "negative_slope": self.negative_slope}
 
-class BatchStatistics(Norm):
-    """Forward of the BatchNorm family: the batch's statistics, or the running ones."""
+    def _traced(self, *tensors) -> bool:
+        return any(isinstance(t, torch.fx.Proxy) for t in tensors)
 
-    # what torch's classes beside this mixin hold
-    running_mean: Tensor | None
-    running_var: Tensor | None
-    num_batches_tracked: Tensor | None
-    weight: Tensor
-    bias: Tensor
-    momentum: float | None
-    eps: float
-    track_running_stats: bool
-    _check_input_dim: Callable[[Tensor], None]
-
-    def forward(self, input: Tensor, *, add: Tensor | None = None) -> Tensor:
-        """Normalize ``input``; ``add`` is added after the norm and before the activation."""
-        if isinstance(input, torch.fx.Proxy):
-            return cast(Tensor, self._as_leaf(input, add))
-        self._check_input_dim(input)
-        training = self.training
-        tracks = training and self.track_running_stats
-        momentum = 0.0 if self.momentum is None else self.momentum
-        if tracks and self.num_batches_tracked is not None:
-            _count_batch(self.num_batches_tracked)
-            if self.momentum is None:
-                momentum = _average_factor(self.num_batches_tracked)
-        mean, variance = self.running_mean, self.running_var
-        return F.batch_norm(
-            input,
-            mean if not training or tracks else None,
-            variance if not training or tracks else None,
-            self.weight,
-            self.bias,
-            training or (mean is None and variance is None),
-            momentum,
-            self.eps,
-            activation=self.activation,
-            negative_slope=self.negative_slope,
-            add=add,
-        )
-
-    def _as_leaf(self, input, add):
+    def _as_leaf(self, input, **extras) -> Any:
         # torch.fx takes the modules of torch.nn as leaves by their package's name; so are we
-        tracer, extras = input.tracer, {} if add is None else {"add": add}
+        extras = {name: value for name, value in extras.items() if value is not None}
+        tensors = (input, *extras.values())
+        tracer: Any = next(t.tracer for t in tensors if isinstance(t, torch.fx.Proxy))
         return tracer.create_proxy("call_module", tracer.path_of_module(self), (input,), extras)
 
 
-def _count_batch(count: Tensor) -> None:
-    if torch.compiler.is_compiling() or not transforming():
-        count.add_(1)
-    else:
-        with explain_transforms():
-            count.add_(1)
+class Lazy(Norm):
+    """Mixin of the layers that take the number of channels from their first input."""
+
+    def initialize_parameters(self, input, **extras):
+        """Take ``num_features`` from the first input, whatever else forward is given."""
+        super().initialize_parameters(input)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _average_factor(count: Tensor) -> float | Tensor:
-    # tensor arithmetic compiles and exports where float() would break the graph
-    return 1.0 / count.double() if torch.compiler.is_compiling() else 1.0 / float(count)
+def wrong_rank(layer, input, wanted: str, hint: str, family: str = "BatchNorm"):
+    """Say which ranks a layer takes."""
+    raise ValueError(
+        f"{type(layer).__name__} normalizes {wanted}: expected {hint} input (got {input.dim()}D "
+        f"input of shape {tuple(input.shape)}); add or flatten axes, or use the {family} of "
+        "that rank"
+    )

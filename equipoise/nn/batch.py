@@ -1,8 +1,14 @@
-"""The layers: each one of torch's classes with our forward."""
+"""The BatchNorms: each one of torch's classes with our forward."""
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 
-from equipoise.nn.norm import BatchStatistics
+from equipoise import functional as F
+from equipoise._checks import explain_transforms
+from equipoise.nn.norm import Lazy, Norm, wrong_rank
+from equipoise.ops.normalize.op import transforming
 
 _DOC = """Normalize each channel of {shape} over the batch.
 
@@ -55,12 +61,45 @@ _DOC = """Normalize each channel of {shape} over the batch.
     """
 
 
-def _wrong_rank(layer, input, wanted: str, hint: str):
-    raise ValueError(
-        f"{type(layer).__name__} normalizes {wanted}: expected {hint} input (got {input.dim()}D "
-        f"input of shape {tuple(input.shape)}); add or flatten axes, or use the BatchNorm of "
-        "that rank"
-    )
+class BatchStatistics(Norm):
+    """Forward of the BatchNorm family: the batch's statistics, or the running ones."""
+
+    # what torch's classes beside this mixin hold
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
+    weight: Tensor
+    bias: Tensor
+    momentum: float | None
+    eps: float
+    track_running_stats: bool
+    _check_input_dim: Callable[[Tensor], None]
+
+    def forward(self, input: Tensor, *, add: Tensor | None = None) -> Tensor:
+        """Normalize ``input``; ``add`` is added after the norm and before the activation."""
+        if self._traced(input, add):
+            return self._as_leaf(input, add=add)
+        self._check_input_dim(input)
+        training = self.training
+        tracks = training and self.track_running_stats
+        momentum = 0.0 if self.momentum is None else self.momentum
+        if tracks and self.num_batches_tracked is not None:
+            _count_batch(self.num_batches_tracked)
+            if self.momentum is None:
+                momentum = _average_factor(self.num_batches_tracked)
+        mean, variance = self.running_mean, self.running_var
+        return F.batch_norm(
+            input,
+            mean if not training or tracks else None,
+            variance if not training or tracks else None,
+            self.weight,
+            self.bias,
+            training or (mean is None and variance is None),
+            momentum,
+            self.eps,
+            add=add,
+            **self._extras(),
+        )
 
 
 class BatchNorm1d(BatchStatistics, nn.BatchNorm1d):
@@ -68,7 +107,7 @@ class BatchNorm1d(BatchStatistics, nn.BatchNorm1d):
 
     def _check_input_dim(self, input: Tensor):
         if input.dim() not in (2, 3):
-            _wrong_rank(self, input, "(N, C) or (N, C, L)", "2D or 3D")
+            wrong_rank(self, input, "(N, C) or (N, C, L)", "2D or 3D")
 
 
 class BatchNorm2d(BatchStatistics, nn.BatchNorm2d):
@@ -76,7 +115,7 @@ class BatchNorm2d(BatchStatistics, nn.BatchNorm2d):
 
     def _check_input_dim(self, input: Tensor):
         if input.dim() != 4:
-            _wrong_rank(self, input, "(N, C, H, W)", "4D")
+            wrong_rank(self, input, "(N, C, H, W)", "4D")
 
 
 class BatchNorm3d(BatchStatistics, nn.BatchNorm3d):
@@ -84,31 +123,38 @@ class BatchNorm3d(BatchStatistics, nn.BatchNorm3d):
 
     def _check_input_dim(self, input: Tensor):
         if input.dim() != 5:
-            _wrong_rank(self, input, "(N, C, D, H, W)", "5D")
+            wrong_rank(self, input, "(N, C, D, H, W)", "5D")
 
 
-class _Lazy(BatchStatistics):
-    def initialize_parameters(self, input: Tensor, **extras):
-        """Take ``num_features`` from the first input, whatever else forward is given."""
-        super().initialize_parameters(input)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-class LazyBatchNorm1d(_Lazy, nn.LazyBatchNorm1d):
+class LazyBatchNorm1d(Lazy, BatchStatistics, nn.LazyBatchNorm1d):
     """A ``BatchNorm1d`` that takes ``num_features`` from its first input."""
 
     cls_to_become = BatchNorm1d
     _check_input_dim = BatchNorm1d._check_input_dim  # pyright: ignore[reportAssignmentType]
 
 
-class LazyBatchNorm2d(_Lazy, nn.LazyBatchNorm2d):
+class LazyBatchNorm2d(Lazy, BatchStatistics, nn.LazyBatchNorm2d):
     """A ``BatchNorm2d`` that takes ``num_features`` from its first input."""
 
     cls_to_become = BatchNorm2d
     _check_input_dim = BatchNorm2d._check_input_dim  # pyright: ignore[reportAssignmentType]
 
 
-class LazyBatchNorm3d(_Lazy, nn.LazyBatchNorm3d):
+class LazyBatchNorm3d(Lazy, BatchStatistics, nn.LazyBatchNorm3d):
     """A ``BatchNorm3d`` that takes ``num_features`` from its first input."""
 
     cls_to_become = BatchNorm3d
     _check_input_dim = BatchNorm3d._check_input_dim  # pyright: ignore[reportAssignmentType]
+
+
+def _count_batch(count: Tensor) -> None:
+    if torch.compiler.is_compiling() or not transforming():
+        count.add_(1)
+    else:
+        with explain_transforms():
+            count.add_(1)
+
+
+def _average_factor(count: Tensor) -> float | Tensor:
+    # tensor arithmetic compiles and exports where float() would break the graph
+    return 1.0 / count.double() if torch.compiler.is_compiling() else 1.0 / float(count)
