@@ -175,7 +175,8 @@ def exp(x):
     for c in coefficients[1:]:
         p = p * r + c
     # 2^k in two factors: the largest k is beyond the exponents of its format
-    y = p * _power_of_two(k - 1.0) * 2.0
+    half = where(k > 0.0, 1.0, 0.0 * k)
+    y = p * _power_of_two(k - half) * (1.0 + half)
     return where(large, math.inf, where(tiny, 0.0, y))
 
 
