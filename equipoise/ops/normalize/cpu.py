@@ -169,7 +169,7 @@ def _backward_sweeps(
     at = formulas.NOWHERE if reused else at
     gradient = formulas.input_gradient(axis, activation, slope, at, training)
     return (
-        compiled.address(sums, dtype, streaming and kept, block=1 if large else BLOCK),
+        compiled.address(sums, dtype, block=1 if large else BLOCK),
         compiled.address(gradient, dtype, streaming),
     )
 
@@ -185,8 +185,7 @@ def compile_sweeps(dtype: torch.dtype) -> None:
         if name is not None:
             at = formulas.INPUT if not added else formulas.SUM
             at = formulas.OUTPUT if added and name == "relu" else at
-        kept = added and name is not None
-        reused = kept and (name == "relu" or COMPUTE[dtype] == dtype)
+        kept = reused = name in ("silu", "gelu") or (added and name is not None)
         for training in (True, False):
             _backward_sweeps(axis, dtype, streaming, large, name, 0.01, at, kept, reused, training)
 
@@ -256,8 +255,12 @@ def backward(
     other = None if other is None else dense(other.to(x.dtype), like=x)
     dtype, channels = COMPUTE[x.dtype], x.shape[1]
     dx = torch.empty_like(x)
-    kept = want_other and activation is not None
-    gated = torch.empty_like(x) if kept else None
+    # an activation that is dear is derived once: its gradient waits in dx
+    dear = activation in ("silu", "gelu")
+    kept = dear or (want_other and activation is not None)
+    gated = None
+    if kept:
+        gated = torch.empty_like(x) if want_other else dx
     p = plan(tuple(x.shape), x.is_contiguous(), groups, centred)
     sums = torch.empty((2, p.lines), dtype=torch.float64, device="cpu")
     weight = _parameter(weight, 1.0, channels, dtype)
@@ -265,8 +268,7 @@ def backward(
     at = formulas.NOWHERE
     if activation is not None:
         at = formulas.INPUT if other is None else formulas.OUTPUT if from_output else formulas.SUM
-    # not where a rounded product would reach dx
-    reused = kept and (activation == "relu" or dtype == x.dtype)
+    reused = kept
     large = _large(x)
     sweeps = _backward_sweeps(
         int(p.family == "rows"), x.dtype, _streams(p, x, dx, gated), large, activation, slope, at,
@@ -280,7 +282,9 @@ def backward(
         stats.data_ptr(), sums.data_ptr(), 0, 0, 0, *sweeps,
     )  # fmt: skip
     _run("backward", p, _phases(p), x, integers, ())
-    if want_other and gated is None:
+    if not want_other:
+        gated = None
+    elif gated is None:
         gated = g
     if groups:
         sums = sums.view(2, -1, channels).sum(1)

@@ -46,7 +46,7 @@ def _backward_sweeps(dtype, streaming, passed, activation, slope, weighted, bias
     kind = (activation, _slope(activation, slope), weighted, biased)
     return (
         compiled.address(formulas.row_gradient_sums(*kind), dtype),
-        compiled.address(formulas.row_input_gradient(*kind, passed), dtype, streaming, BLOCK),
+        compiled.address(formulas.row_input_gradient(weighted, passed), dtype, streaming, BLOCK),
     )
 
 
@@ -114,9 +114,9 @@ def backward(g, passed, x, stats, weight, bias, activation, slope, width, centre
     w, b = _parameter(weight, 1.0, width, dtype), _parameter(bias, 0.0, width, dtype)
     at, count = _address(x), -(-rows // shape[3])
     integers = (
-        x.element_size(), 0, 1, 0, 0, at, at if passed is None else _address(passed), 0,
-        _address(g), dx.data_ptr(), 0, w.data_ptr(), b.data_ptr(), stats.data_ptr(),
-        sums.data_ptr(), 0, 0, 0, *sweeps, *shape,
+        x.element_size(), 0, 1, int(activation is not None), 0, at,
+        at if passed is None else _address(passed), 0, _address(g), dx.data_ptr(), dx.data_ptr(),
+        w.data_ptr(), b.data_ptr(), stats.data_ptr(), sums.data_ptr(), 0, 0, 0, *sweeps, *shape,
     )  # fmt: skip
     elements.elements_backward(
         x.numel() * x.element_size() * 3, dtype, [(elements.WHOLE, count)], count * 2 * width,

@@ -31,6 +31,7 @@ from equipoise.ops.normalize.words import (
     MOMENTS_SWEEP,
     OTHER,
     OUTPUT_SWEEP,
+    REUSED,
     SHAPE,
     STATS,
     SUMMED,
@@ -152,7 +153,8 @@ def _backward_task(t, i, shape, ones, zeros, stats, partial):
         byte = r0 * width * i[ITEM]
         g, x = i[G] + byte, i[X] + byte
         weights = (i[WEIGHT], i[BIAS])
-        run(i[SUMS_SWEEP], (n, width, width, g, x, h, a, b, *weights, s, q), (coef, totals))
+        gated = i[GATED] + byte
+        run(i[SUMS_SWEEP], (n, width, width, g, x, gated, h, a, b, *weights, s, q), (coef, totals))
         for k in range(n):
             invstd = stats[2, r0 + k]
             rest = stats[0, r0 + k] - coef[0, k]
@@ -161,8 +163,9 @@ def _backward_task(t, i, shape, ones, zeros, stats, partial):
             coef[3, k] = invstd
             coef[4, k] = slope
             coef[5, k] = -invstd * totals[0, k] * centred / width - slope * rest
-        streams = (g, x, i[OTHER] + byte, i[DX] + byte)
-        numbers = (h, a, b, *more, *weights)
+        # what came out of the first sweep needs no activation's derivative any more
+        streams = (gated if i[REUSED] else g, x, i[OTHER] + byte, i[DX] + byte)
+        numbers = (h, a, b, *more, i[WEIGHT])
         run(i[GRADIENT_SWEEP], (n, width, width, *streams, *numbers, *sums), (coef, own))
         since += n
         if since >= RUN or r0 + block >= end:

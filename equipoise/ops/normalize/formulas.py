@@ -152,35 +152,34 @@ def _row_gated(v, activation, slope, weighted, biased):
 
 @cache
 def row_gradient_sums(activation: str | None, slope: float, weighted: bool, biased: bool) -> Sweep:
-    """Sum g * weight, and it times x - shift, along rows; g before the activation."""
+    """Sum g * weight, and it times x - shift, along rows; g before the activation, written."""
 
     def formula(v):
-        _, g = _row_gated(v, activation, slope, weighted, biased)
-        return {"s": g, "q": g * (v.x - v.shift)}
+        gated, g = _row_gated(v, activation, slope, weighted, biased)
+        out = {"s": g, "q": g * (v.x - v.shift)}
+        return out if activation is None else out | {"gated": gated}
 
     return Sweep(
-        "row_gradient_sums", formula, 1, ("g", "x"), rows=("shift", "scale", "offset"),
+        "row_gradient_sums", formula, 1, ("g", "x"), ("gated",), rows=("shift", "scale", "offset"),
         columns=("weight", "bias"), sums=("s", "q"),
     )  # fmt: skip
 
 
 @cache
-def row_input_gradient(
-    activation: str | None, slope: float, weighted: bool, biased: bool, passed: bool
-) -> Sweep:
+def row_input_gradient(weighted: bool, passed: bool) -> Sweep:
     """Give dx = a * g * weight + b * (x - shift) + c, and sum g and g * xhat down the columns.
 
-    ``passed``: what reaches x past the norm is added.
+    g is the gradient before the activation; ``passed``: what reaches x past the norm is added.
     """
 
     def formula(v):
-        g, weighed = _row_gated(v, activation, slope, weighted, biased)
+        g, weighed = _row_gated(v, None, 0.0, weighted, False)
         dx = v.a * weighed + (v.b * (v.x - v.shift) + v.c)
         xhat = (v.x - v.shift) * v.scale + v.offset
         return {"dx": dx + v.other if passed else dx, "dbias": g, "dweight": g * xhat}
 
     return Sweep(
         "row_input_gradient", formula, 0, ("g", "x", "other"), ("dx",),
-        rows=("shift", "scale", "offset", "a", "b", "c"), columns=("weight", "bias"),
+        rows=("shift", "scale", "offset", "a", "b", "c"), columns=("weight",),
         sums=("dbias", "dweight"),
     )  # fmt: skip
