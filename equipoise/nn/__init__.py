@@ -19,6 +19,7 @@ from equipoise.nn.group import (
     LazyInstanceNorm3d,
 )
 from equipoise.nn.inputs import MinMax, Standardize
+from equipoise.nn.layer import LayerNorm, LayerNorm2d, RMSNorm
 
 __all__ = [
     "BatchNorm1d",
@@ -29,6 +30,8 @@ __all__ = [
     "InstanceNorm1d",
     "InstanceNorm2d",
     "InstanceNorm3d",
+    "LayerNorm",
+    "LayerNorm2d",
     "LazyBatchNorm1d",
     "LazyBatchNorm2d",
     "LazyBatchNorm3d",
@@ -36,5 +39,6 @@ __all__ = [
     "LazyInstanceNorm2d",
     "LazyInstanceNorm3d",
     "MinMax",
+    "RMSNorm",
     "Standardize",
 ]
