@@ -23,7 +23,8 @@ NORMALIZE, SWEEP = "equipoise.ops.normalize", "equipoise.ops.sweep"
 # the modules that run as plain Python; others are themselves
 PLAIN = tuple(
     [f"{NORMALIZE}.{name}" for name in (
-        "activations", "formulas", "statistics", "words", "rows", "columns", "running", "cpu",
+        "activations", "formulas", "statistics", "words", "rows", "columns", "elements", "running",
+        "cpu", "cpu_elements",
     )]
     + [f"{SWEEP}.{name}" for name in ("tasks", "call", "compiled")]
 )  # fmt: skip
@@ -32,6 +33,8 @@ SMALL = {
     "rows": {"FIRST": 4},
     "columns": {"RUN": 3, "FIRST": 2},
     "cpu": {"CHUNK": 20, "WIDTH": 12},
+    "elements": {"RUN": 4, "FIRST": 3},
+    "cpu_elements": {"NUMBERS": 20, "CHUNKS": 4},
 }
 _NUMPY = {
     torch.float32: np.float32, torch.float64: np.float64, types.float32: np.float32,
