@@ -175,10 +175,13 @@ class ElasticNetCV(LinearRegressor):
             factors=penalty_factors(self.penalty_weights, X.shape[1]),
         )  # fmt: skip
 
-    def _settings(self, problem):
+    def _settings(self, problem, fold=False):
+        given = not isinstance(self.precompute, str | bool | np.bool_)
+        # cross products of all rows are no fold's
+        gram = True if given and fold else as_gram(self.precompute, problem)
         return Settings(
             self.positive, self.tol, self.max_iter, seed_of(self.random_state, self.selection),
-            self.solver, as_gram(self.precompute, problem),
+            self.solver, gram,
         )  # fmt: skip
 
     def _grids(self, problem, ratios):

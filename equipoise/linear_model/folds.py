@@ -22,9 +22,9 @@ def routed(estimator, sample_weight, params):
         return found.splitter.split
     if params:
         raise ValueError(
-            f"fit takes X, y and sample_weight; got {sorted(params)} as well. Enable metadata "
-            "routing (sklearn.set_config(enable_metadata_routing=True)) to send them to the "
-            "splitter."
+            f"Sending {sorted(params)} to the splitter is only supported if "
+            "enable_metadata_routing=True. Set it by "
+            "sklearn.set_config(enable_metadata_routing=True)."
         )
     return {}
 
@@ -46,7 +46,7 @@ def _fold(estimator, X, y, whole, train, test, ratios, grids, gram):
     counts = np.bincount(np.arange(len(y))[train], minlength=len(y))
     weights = whole * counts
     problem = estimator._problem(X, y, weights * (len(y) / weights.sum()))
-    settings = estimator._settings(problem)
+    settings = estimator._settings(problem, fold=True)
     if gram is not None:
         problem.take(gram)
     return np.array([

@@ -20,6 +20,7 @@ from equipoise.linear_model.problem import (
     warn_unless_converged,
 )
 from equipoise.linear_model.stream import FromStream
+from equipoise.ops.descend import design as designs
 
 
 class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
@@ -41,8 +42,9 @@ class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
         1 is the Lasso, 0 is Ridge.
     fit_intercept : bool, default True
     precompute : bool or array (p, p), default False
-        True computes the cross products of all columns first.  An array says that it is worth
-        while; it is used itself where columns are neither centred, scaled nor weighted.
+        True computes the cross products of all columns first.  An array holds them, for columns
+        that are centred where there is an intercept, and weighted as the rows are; one entry is
+        checked.
     max_iter : int, default 1000
         The most sweeps over the coordinates.
     copy_X : bool, default True
@@ -69,7 +71,7 @@ class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
     coef_ : array (p,) or (targets, p)
     intercept_ : float or array (targets,)
     n_iter_ : int or list
-        Sweeps, or where the solution was followed, rounds of it.
+        Sweeps, or where the solution was followed, rounds of it; 0 where a warm start was optimal.
     dual_gap_ : float or array (targets,)
         Of the objective above.
     solver_info_ : dict or list
@@ -86,7 +88,7 @@ class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
     >>> from equipoise.linear_model import ElasticNet
     >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 1.0], [3.0, 0.0]])
     >>> model = ElasticNet(alpha=0.1).fit(X, X[:, 0] * 2)
-    >>> model.coef_.round(3), float(round(model.intercept_, 3))
+    >>> model.coef_.round(3), round(float(model.intercept_), 3)
     (array([1.885, 0.   ]), 0.173)
     """
 
@@ -219,7 +221,9 @@ class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
         target = solver.reachable(target)
         name = type(self).__name__
         warn_unless_converged(name, fit.gap, target, n, settings.max_iter, stacklevel=5)
-        return fit.w, fit.gap / n, max(fit.rounds + fit.sweeps, 1), info(solver, fit, target, n)
+        # 0 says that the start was good enough
+        iterations = max(fit.rounds + fit.sweeps, int(start is None))
+        return fit.w, fit.gap / n, iterations, info(solver, fit, target, n)
 
     @property
     def sparse_coef_(self):
@@ -297,7 +301,34 @@ def as_gram(precompute, problem):
             "Give True to have it computed."
         )
     design = problem.design
-    plain = design.weights is None and not design.lazy
-    if plain and not design.offset.any() and (design.scale == 1.0).all():
-        return gram
-    return True
+    if (design.scale != 1.0).any():
+        warnings.warn(
+            "A Gram matrix was given but columns are standardized: recomputing Gram matrix.",
+            stacklevel=6,
+        )
+        return True
+    means = designs.means(problem.X, problem.weights) if problem.fit_intercept else np.zeros(1)
+    if not np.allclose(means, 0.0):
+        warnings.warn(
+            "Gram matrix was provided but X was centered to fit intercept: recomputing Gram "
+            "matrix. Centre the columns before it is computed.",
+            stacklevel=6,
+        )
+        return True
+    if design.lazy:
+        design.offset[:], design.known[:] = means, True
+    _check_entry(gram, design, problem.X.dtype)
+    return gram
+
+
+def _check_entry(gram, design, dtype):
+    """Hold one entry of a given Gram matrix to the columns that it is of, as scikit-learn does."""
+    pair = np.sort(np.argsort(np.diagonal(gram))[-2:])
+    found, given = design.products(pair, len(pair))[0, -1], gram[pair[0], pair[-1]]
+    size = np.sqrt(np.prod(np.diagonal(gram)[pair]))
+    if not abs(found - given) <= 1e-4 * abs(found) + (1e-4 if dtype == np.float32 else 1e-7) * size:
+        raise ValueError(
+            "Gram matrix passed in via 'precompute' parameter did not pass validation when a "
+            f"single element was checked: expected {found}, got {given} for features {pair[0]} "
+            f"and {pair[-1]}. It must be XᵀX, weighted as the rows are; True has it computed."
+        )

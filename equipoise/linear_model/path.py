@@ -1,10 +1,10 @@
 """Paths: the coefficients at many penalties, each started from the one before."""
 
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.utils import check_array, check_consistent_length
+from sklearn.utils import check_array, check_consistent_length, check_scalar
 from sklearn.utils.validation import _check_y
 
 from equipoise.linear_model.base import FLOATS, check_finite, check_weights, penalty_factors
@@ -145,19 +145,27 @@ def follow_path(problem, settings, l1_ratio, alphas, eps=1e-3, start=None, name=
 def alpha_grid(level, n, l1_ratio, alphas, eps):
     """Give the alphas, descending; ``level`` / n is the one that all coefficients are zero at."""
     if alphas is not None and not isinstance(alphas, Integral):
-        grid = np.sort(np.atleast_1d(np.asarray(alphas, np.float64)))[::-1]
-        if not (np.isfinite(grid).all() and (grid >= 0.0).all()):
-            raise ValueError(f"alphas must be finite and at least 0; got {grid.min()}")
-        return grid
+        return np.sort(_checked_alphas(alphas))[::-1]
     if l1_ratio == 0.0:
         raise ValueError(
-            "l1_ratio=0 has no largest alpha to start a grid from. Give alphas, or use RidgeCV."
+            "Automatic alpha grid generation is not supported for l1_ratio=0. Please supply a "
+            "grid by providing your estimator with the appropriate `alphas=` argument. RidgeCV "
+            "tries its own."
         )
     largest = level / (n * l1_ratio)
     count = 100 if alphas is None else int(alphas)
     # a y that no column explains
     tiny = np.finfo(np.float64).resolution
     return np.full(count, tiny) if largest <= tiny else np.geomspace(largest, largest * eps, count)
+
+
+def _checked_alphas(alphas):
+    """Check alphas one by one, and name the first that is wrong."""
+    for i, alpha in enumerate(np.atleast_1d(alphas) if np.ndim(alphas) == 0 else alphas):
+        check_scalar(alpha, f"alphas[{i}]", Real, min_val=0.0)
+        if not np.isfinite(alpha):
+            raise ValueError(f"alphas[{i}] == {alpha}, must be finite.")
+    return np.atleast_1d(np.asarray(alphas, np.float64))
 
 
 def _check_ratio(l1_ratio):

@@ -44,7 +44,7 @@ class Problem:
     """
 
     def __init__(self, X, y, weights=None, *, fit_intercept=True, standardize=False, factors=None):
-        self.X, self.weights = X, weights
+        self.X, self.weights, self.fit_intercept = X, weights, fit_intercept
         self.n, self.p = X.shape
         self.factors = np.ones(self.p) if factors is None else factors
         self.y = np.asarray(y, np.float64)
@@ -142,12 +142,25 @@ def info(solver: Solver | GroupSolver, fit: Fit, target: float, n: int) -> dict[
 
 
 def warn_unless_converged(name, gap, target, n, max_iter, stacklevel=3):
-    """Warn of a fit that stopped above its target: the gap, the target, and what to try."""
+    """Warn of a fit that stopped above its target: the gap, the target, and what to try.
+
+    Raises
+    ------
+    ValueError
+        The gap is NaN: products of X and y overflowed.
+    """
+    if np.isnan(gap):
+        raise ValueError(
+            "Coordinate descent iterations resulted in non-finite parameter values: X or y hold "
+            "numbers whose products overflow float64. Scale them first, with "
+            "eq.preprocessing.StandardScaler for example."
+        )
     if gap > target:
         warnings.warn(
-            f"{name} did not converge: the duality gap is {gap / n:.3e}, the target "
-            f"{target / n:.3e} (tol times the mean square of the centred y). Raise max_iter (now "
-            f"{max_iter}) or tol, scale the columns (standardize=True), or penalise more.",
+            f"{name}: Objective did not converge. You might want to increase the number of "
+            f"iterations (max_iter, now {max_iter}) or tol, scale the columns (standardize=True), "
+            f"or penalise more. The duality gap is {gap / n:.3e}, the target {target / n:.3e} (tol "
+            "times the mean square of the centred y).",
             ConvergenceWarning,
             stacklevel=stacklevel,
         )

@@ -1,8 +1,8 @@
 """scikit-learn's own test modules with our classes in place of theirs.
 
 A test module of the installed scikit-learn is executed under another name while the names that it
-imports from ``sklearn.linear_model`` are ours.  What cannot hold for us is skipped, each test with
-its reason; docs/linear.md explains the same list.
+imports from ``sklearn.linear_model`` are ours.  What differs by design is a strict xfail, each test
+with its reason; docs/linear.md explains the same list.
 """
 
 import inspect
@@ -33,14 +33,14 @@ def adopt(module, ours: dict, reasons: dict[str, str]) -> dict:
     """Give the tests and fixtures of ``module`` that name one of ours, ready for a test module.
 
     ``reasons`` maps a test's name, or a regular expression on its name with parameters in
-    brackets, to why it is skipped.
+    brackets (for `mark_cases`), to why it is expected to fail.
     """
     found = {}
     for key, value in vars(module).items():
         if type(value).__name__ == "FixtureFunctionDefinition":
             found[key] = value
         elif _is_test(key) and _words(value, module, set()) & set(ours):
-            found[key] = _skipped(_listed(value), reasons.get(key))
+            found[key] = _differs(_listed(value), reasons.get(key))
     unknown = [key for key in reasons if "[" not in key and key not in found]
     assert not unknown, f"no such tests in this scikit-learn: {unknown}"
     return found
@@ -69,13 +69,13 @@ def _listed(test):
     return test
 
 
-def _skipped(test, reason):
-    return test if reason is None else pytest.mark.skip(reason=reason)(test)
+def _differs(test, reason):
+    return test if reason is None else pytest.mark.xfail(reason=reason, strict=True)(test)
 
 
-def skip_cases(items, reasons: dict[str, str]):
-    """Skip the cases whose whole names match a pattern of ``reasons``; for a collection hook."""
+def mark_cases(items, reasons: dict[str, str]):
+    """Expect the cases to fail whose whole names match a pattern of ``reasons``."""
     for pattern, reason in reasons.items():
         hits = [item for item in items if "[" in pattern and re.search(pattern, item.name)]
         for item in hits:
-            item.add_marker(pytest.mark.skip(reason=reason))
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))

@@ -41,6 +41,8 @@ def residual(model, X, y, weights=None, factors=None):
     if factors is not None:
         D = D * factors
     centre = W @ X / W.sum() if model.fit_intercept else 0.0
+    # X is centred implicitly, and what cancels leaves its rounding
+    rounding = 1e-6 * np.abs(X).T @ np.abs(left)
     X = X - centre
     # what a constant column differs from its mean by is rounding
     X[np.abs(X) < 1e-15 * np.abs(centre)] = 0.0
@@ -49,6 +51,7 @@ def residual(model, X, y, weights=None, factors=None):
     y_scale = np.sqrt((X * X).T @ W) * np.sqrt(W @ (y - y.mean() * model.fit_intercept) ** 2)
     # a coefficient that is nothing but rounding beside the largest is as good as zero
     bound = np.maximum(np.maximum(scale, y_scale), 1e-6 * D * np.abs(b).max())
+    bound = np.maximum(bound, rounding)
     parts = np.abs(gradient) / np.where(bound > 0, bound, 1.0)
     sums = abs(left.sum()) / max(np.abs(left).sum(), W @ np.abs(y), 1e-300)
     return float(max(parts.max(), sums if model.fit_intercept else 0.0))

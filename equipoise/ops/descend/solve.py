@@ -103,7 +103,7 @@ class Solver:
             rounds += 1
             # nothing joined and nothing was gained: this is what rounding allows
             stuck = level == l1 and known == len(work.index) and gap > 0.9 * last
-            if gap <= target or stuck or work.sweeps >= limit or rounds >= budget:
+            if gap <= target or stuck or np.isnan(gap) or work.sweeps >= limit or rounds >= budget:
                 break
         sweeps, events = work.sweeps - before[0], work.events - before[1]
         passes = self.passes - before[2]

@@ -41,9 +41,10 @@ class Working:
         self.Z = np.empty((0, design.n))
         self.kept = design.dense
         self.sweeps = self.events = 0
-        # the support that ``inverse`` belongs to, its size, and the signs on it
+        # the support that ``inverse`` belongs to, its size, the signs on it, and the penalties
         self.m, self.inverse = 0, np.empty((0, 0))
         self.support, self.signs = np.empty(0, np.int64), np.empty(0)
+        self.l2 = np.empty(0)
 
     @classmethod
     def of_gram(cls, design, y, q, G):
@@ -117,6 +118,9 @@ class Working:
             self._follow(l0, l1, l2, positive)
             if self.gap(l1, l2, positive) <= target:
                 return
+        if not l1.any() and len(i) <= LARGEST:
+            # no kinks: one step is exact, and sweeps only polish it
+            newton(self.G, self.w, self.g, l1, l2, positive)
         # a step costs about as much as this many sweeps
         burst = max(SWEEPS, np.count_nonzero(self.w) // 16)
         while budget > 0:
@@ -139,7 +143,8 @@ class Working:
 
     def _ready(self, l2):
         """Make the inverse fit the support; tell whether it does."""
-        if self.m < 0:
+        known = len(self.l2)
+        if self.m < 0 or not np.array_equal(self.l2, l2[:known]):
             s = np.flatnonzero(self.w)
             if len(s) > LARGEST:
                 return False
@@ -148,6 +153,7 @@ class Working:
                 return False
             self.m, self.inverse = len(s), inverse
             self.support, self.signs = s, np.sign(self.w[s])
+        self.l2 = l2
         k = min(len(self.index), LARGEST)
         if len(self.inverse) < k:
             m, room = self.m, min(len(self.G), LARGEST)
