@@ -224,8 +224,11 @@ def _with_statistics(args, activation, negative_slope, add, centred=True, by_tor
 def _choose(args, add, centred) -> str:
     """Pick aten, formula, small (aten, if it turns out accurate) or kernel."""
     x, _, weight, bias, _ = args
+    # torch's gradient of the weight is NaN where there are channels without positions
+    if x.numel() == 0 and not torch.compiler.is_exporting():
+        return "formula"
     # an exported program holds torch's own operators: it runs where we are not installed
-    if x.numel() == 0 or x.layout != torch.strided or torch.compiler.is_exporting():
+    if x.layout != torch.strided or torch.compiler.is_exporting():
         return "aten" if centred else "formula"
     if torch.compiler.is_compiling():
         return "kernel" if dispatch.kernel_runs(x) else "formula"
