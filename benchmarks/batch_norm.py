@@ -1,9 +1,4 @@
-"""BatchNorm in training against torch: the shapes of ResNet-50 and ConvNeXt-T, and tiny ones.
-
-One call is a step through the layer in mid-network: the forward, and in "fwd+bwd" points
-``torch.autograd.grad`` to input, parameters and addend under a random upstream gradient (grad,
-not ``backward``: a layer inside a network hands its gradient on and accumulates none).
-"""
+"""BatchNorm in training against torch: the shapes of ResNet-50 and ConvNeXt-T, and tiny ones."""
 
 import itertools
 from functools import lru_cache
@@ -12,7 +7,19 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from benchmarks.model import Benchmark, Built, Contender, Group, Point, Target
+from benchmarks.model import Benchmark, Built, Group, Point, Target
+from benchmarks.step import (
+    DTYPES,
+    NEAR_ZERO,
+    NormCase,
+    Step,
+    byte_count,
+    compile_forward,
+    laid_out,
+    name_of,
+    tagged,
+    twice,
+)
 from benchmarks.summary import geomean_of, worst_limit, worst_ratio
 
 RESNET50 = (
@@ -35,19 +42,6 @@ BFLOAT16 = {(16, 64, 112, 112), (8, 512, 28, 28), (32, 256, 14, 14)}
 COMPILED = {(8, 64, 56, 56), (8, 512, 28, 28)}
 QUICK = {(8, 16, 4, 4), (64, 100), (8, 384, 14, 14)}
 
-# smaller outputs come from memory that glibc keeps in any setting
-SECOND_MALLOC_BYTES = 4 * 2**20
-
-DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16}
-# output and input gradient: the design's bar; sums over the batch end in float32 parameters
-FLOAT32_BAR = {"output": 2e-6, "input grad": 2e-6}
-OTHER_BAR = 1e-5
-# half precision: twice what torch loses in the same precision, and half a unit of rounding
-BFLOAT16_FLOOR = 2.0**-9
-# so close to zero a ReLU may open in one precision and stay shut in another, and one element
-# moves its channel's sums by more than the bar: no gradient arrives there
-NEAR_ZERO = {"f32": 1e-4, "bf16": 3e-2}
-
 
 def sweeps(layout: str, op: str, add: bool) -> int:
     """Count the tensor-sized reads and writes of the best known algorithm.
@@ -64,16 +58,13 @@ def sweeps(layout: str, op: str, add: bool) -> int:
 
 
 def _point(shape, layout: str, dtype: str, after: str, op: str) -> Point:
-    words = ["x".join(map(str, shape)), layout, dtype, *([after] if after else []), op]
+    words = [name_of(shape), layout, dtype, *([after] if after else []), op]
     tags = {"shape": list(shape), "layout": layout, "dtype": dtype, "after": after, "op": op}
     tags["tiny"] = shape in TINY
-    size = DTYPES[dtype].itemsize
-    for n in shape:
-        size *= n
+    size = byte_count(shape, dtype)
     compiled = shape in COMPILED and (dtype, after, op) == ("f32", "relu", "fwd+bwd")
-    add = after == "add+relu"
-    second = size >= SECOND_MALLOC_BYTES and (dtype, op) == ("f32", "fwd+bwd")
-    return Point(" ".join(words), tags, size, sweeps(layout, op, add), compiled, second)
+    count = sweeps(layout, op, after == "add+relu")
+    return Point(" ".join(words), tags, size, count, compiled, twice(size, dtype, op))
 
 
 def _wanted(shape, dtype: str, after: str, op: str) -> bool:
@@ -164,65 +155,33 @@ def our_layer(dims: int, tensors, after: str):
     return torch_layer(dims, tensors, make, **({"activation": "relu"} if after else {}))
 
 
-def relative(found: torch.Tensor, right: torch.Tensor) -> float:
-    """Give max|a - b| / max|b|."""
-    apart = found.detach().double().contiguous().sub(right).abs_()
-    return (apart.max() / right.abs().max()).item()
-
-
-class Step:
-    """One contender's layer and tensors: the call that is timed and the probe that is checked."""
+class LayerStep(Step):
+    """A step through a layer, whose buffers are looked at too."""
 
     def __init__(self, case: "BatchNormCase", layer, forward):
-        self.layer, self.forward, self.train = layer, forward, case.op == "fwd+bwd"
-        names = [*(["add"] if case.after == "add+relu" else [])]
-        self.inputs = [case.tensors[n].detach().requires_grad_() for n in ("input", *names)]
-        self.upstream = case.tensors["upstream"]
-        self.steep = [*self.inputs, layer.weight, layer.bias]
-        self.names = ["input", *names, "weight", "bias"]
-
-    def __call__(self):
-        output = self.forward(*self.inputs)
-        if self.train:
-            return output, torch.autograd.grad(output, self.steep, self.upstream)
-        return output, ()
+        names = ("input", *(["add"] if "add" in case.tensors else []))
+        inputs = {n: case.tensors[n].detach().requires_grad_() for n in names}
+        steep = {**inputs, "weight": layer.weight, "bias": layer.bias}
+        self.layer = layer
+        super().__init__(forward, [*inputs.values()], steep, case.tensors["upstream"], case.op)
 
     def probe(self) -> dict[str, Any]:
         """Run one call from fresh buffers and name its outputs."""
         self.layer.reset_running_stats()
-        output, grads = self()
-        found = {f"{n} grad": g for n, g in zip(self.names, grads, strict=self.train)}
-        found |= {"output": output.detach(), **buffers(self.layer)}
-        same = [t.stride() == self.inputs[0].stride() for t in (output, *grads[:1])]
-        return {**found, "memory format": all(same)}
+        return {**super().probe(), **buffers(self.layer)}
 
 
-class BatchNormCase:
-    """One point's tensors, contenders and bars."""
+class BatchNormCase(NormCase):
+    """One point's layers."""
 
     def __init__(self, point: Point, compiled: bool):
         tags = point.tags
-        self.shape, self.dtype = tuple(tags["shape"]), tags["dtype"]
-        self.after, self.op = tags["after"], tags["op"]
-        self.right = oracle(self.shape, self.dtype, self.after)
-        flat = data(self.shape, self.dtype, self.after == "add+relu")
-        flat = {**flat, "upstream": self.right["upstream"]}
-        self.tensors = {k: _laid_out(v, tags["layout"]) for k, v in flat.items()}
-        self.contenders = [
-            Contender("ours", "ours", self.ours, required=True),
-            Contender("torch", "peer", self.theirs),
-        ]
-        if compiled:
-            self.contenders += self._compiled()
-
-    def _compiled(self) -> list[Contender]:
-        def late(name, role, build):
-            return Contender(name, role, build, "ours compiled", every_thread_count=False)
-
-        return [
-            late("ours compiled", "ours", lambda: self.ours(compile=True)),
-            late("torch compiled", "peer", lambda: self.theirs(compile=True)),
-        ]
+        self.shape, self.after, self.op = tuple(tags["shape"]), tags["after"], tags["op"]
+        right = oracle(self.shape, tags["dtype"], self.after)
+        flat = data(self.shape, tags["dtype"], self.after == "add+relu")
+        flat = {**flat, "upstream": right["upstream"]}
+        self.tensors = {k: laid_out(v, tags["layout"]) for k, v in flat.items()}
+        super().__init__(point, right, compiled)
 
     def ours(self, compile: bool = False) -> Built:
         """Build our layer's step."""
@@ -241,46 +200,8 @@ class BatchNormCase:
         return self._built(layer, forwards[self.after], compile)
 
     def _built(self, layer, forward, compile: bool) -> Built:
-        if compile:
-            # points share code objects, and their graphs would add up to the recompile limit
-            torch.compiler.reset()
-            forward = torch.compile(forward, fullgraph=True, dynamic=False)
-        step = Step(self, layer, forward)
+        step = LayerStep(self, layer, compile_forward(forward) if compile else forward)
         return Built(step, step.probe)
-
-    def errors(self, outputs: dict[str, Any]) -> dict[str, tuple[float, float]]:
-        """Measure each output against float64."""
-        found = {}
-        for name, value in outputs.items():
-            if name == "memory format":
-                found[name] = (float(not value), 0.5)
-            else:
-                found[name] = (relative(value, self.right[name]), self._bar(name))
-        return found
-
-    def _bar(self, name: str) -> float:
-        if self.dtype == "f32":
-            return FLOAT32_BAR.get(name, OTHER_BAR)
-        return 2 * self._torch_errors().get(name, 0.0) + BFLOAT16_FLOOR
-
-    def _torch_errors(self) -> dict[str, float]:
-        """Measure what torch loses in the same precision; that is the yardstick for ours."""
-        if not hasattr(self, "_yardstick"):
-            outputs = self.theirs().probe()
-            outputs.pop("memory format")
-            self._yardstick = {n: relative(v, self.right[n]) for n, v in outputs.items()}
-        return self._yardstick
-
-
-def _laid_out(tensor: torch.Tensor, layout: str) -> torch.Tensor:
-    if layout == "nhwc" and tensor.dim() == 4:
-        return tensor.contiguous(memory_format=torch.channels_last)
-    return tensor
-
-
-def _is(**wanted):
-    """Build a filter on tags: ``_is(op="fwd", layout="nchw")``."""
-    return lambda tags: all(tags[k] == v for k, v in wanted.items())
 
 
 def _step(tags) -> bool:
@@ -320,10 +241,10 @@ BENCHMARK = Benchmark(
         Group("fwd+bwd, ReLU", _relu),
         Group("fwd+bwd, add+ReLU", lambda t: _layer(t) and t["after"] == "add+relu"),
         Group("fwd+bwd, tiny", lambda t: _step(t) and t["tiny"]),
-        Group("fwd, contiguous", _is(op="fwd", layout="nchw", tiny=False)),
-        Group("fwd, channels_last", _is(op="fwd", layout="nhwc", tiny=False)),
-        Group("fwd, tiny", _is(op="fwd", tiny=True)),
-        Group("fwd+bwd, bfloat16", _is(op="fwd+bwd", dtype="bf16")),
+        Group("fwd, contiguous", tagged(op="fwd", layout="nchw", tiny=False)),
+        Group("fwd, channels_last", tagged(op="fwd", layout="nhwc", tiny=False)),
+        Group("fwd, tiny", tagged(op="fwd", tiny=True)),
+        Group("fwd+bwd, bfloat16", tagged(op="fwd+bwd", dtype="bf16")),
     ),
     targets=(
         Target("never slower than eager torch", worst_ratio("torch", _step), 0.95),

@@ -18,6 +18,7 @@ NAMES = {
     "moments": "one pass of Moments.of against one bare read of the same matrix",
     "streaming": "a scaler's fit of 2 GB of Parquet against polars, and its memory",
     "batch_norm": "BatchNorm against torch, eager and compiled, in both layouts",
+    "layers": "every norm, bare and fused, against torch, eager and compiled",
     "scaling": "the scalers on matrices in memory against scikit-learn and polars",
     "ridge": "Ridge and RidgeCV against scikit-learn, and their memory",
     "linear": "Lasso, paths, cross-validation and Ridge at equal duality gap",

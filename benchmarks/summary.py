@@ -87,6 +87,18 @@ def worst_ratio(peer: str, where: Where) -> Callable[[list[Result]], tuple[float
     return value
 
 
+def lowest_ratio(peer: str, where: Where) -> Callable[[list[Result]], tuple[float, str]]:
+    """Build a target's value: the lowest ratio over some points, the inaccurate peer's too.
+
+    For a bar well above 1, which inaccuracy does not make easier for the peer.
+    """
+
+    def value(results):
+        return worst((ratio(r, peer), r.point) for r in results if where(r.tags))
+
+    return value
+
+
 def worst_limit(
     where: Where, smallest_bytes: int = 0
 ) -> Callable[[list[Result]], tuple[float, str]]:

@@ -44,7 +44,7 @@ def test_without_a_name_the_benchmarks_are_listed(capsys):
 
 def test_an_unknown_name_is_bad_usage(capsys):
     assert run.main("nope", []) == 2
-    assert "there are: moments, batch_norm" in capsys.readouterr().err
+    assert f"there are: {', '.join(run.NAMES)}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_the_machine_is_described():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["moments", "batch_norm"])
+@pytest.mark.parametrize("name", ["moments", "batch_norm", "layers"])
 def test_a_real_quick_run(name, tmp_path):
     path = tmp_path / "out.json"
     assert run.main(name, ["--quick", "--json", str(path)]) == 0

@@ -11,6 +11,7 @@ from benchmarks.model import Entry, Target
 from benchmarks.summary import (
     geomean,
     group_rows,
+    lowest_ratio,
     over_limit,
     point_rows,
     ratio,
@@ -107,6 +108,11 @@ def test_never_slower_excuses_points_where_the_peer_is_inaccurate():
     excused = fakes.result("slow", (2.0, 2.0), (1.0, 1.0), accurate=False)
     low, point = worst_ratio("peer", everything)([TWO[0], excused])
     assert (low, point) == (4.0, "fast (1 inaccurate points of the peer excused, lowest 0.50)")
+
+
+def test_a_bar_above_one_excuses_no_point():
+    excused = fakes.result("slow", (2.0, 2.0), (1.0, 1.0), accurate=False)
+    assert lowest_ratio("peer", everything)([TWO[0], excused]) == (0.5, "slow")
 
 
 def test_the_limit_target_looks_at_large_tensors_only():
