@@ -40,6 +40,12 @@ HALF_FLOOR = {
     torch.float16: Tolerance(2**-11, "the output itself is rounded once, to 11 bits"),
 }
 
+# the gradient before SiLU or GELU is kept, as in torch's own two operations
+HALF_TWICE = {
+    torch.bfloat16: Tolerance(2**-7, "that gradient is rounded to 8 bits, and the result again"),
+    torch.float16: Tolerance(2**-10, "that gradient is rounded to 11 bits, and the result again"),
+}
+
 # of every element, relative to itself, plus the same absolute: for values over many decades
 ELEMENTWISE = {
     torch.float64: Tolerance(1e-13, "an activation is a few operations and one exp or erf"),
