@@ -10,12 +10,15 @@ from numba import prange
 
 from equipoise.ops.jit import Kernel, inline, window
 from equipoise.ops.moments.formula import from_shifted, is_far, merge_split, split
+from equipoise.ops.moments.run import add_run, add_run_omit
 
 # rows of a state; rest is what rounding the mean to float64 lost
 COUNT, MEAN, M2, MIN, MAX, NANS, REST = range(7)
 FIELDS = 7
 
-MAX_LANES = 1024
+MAX_LANES = 2048
+# lanes whose sums stay in registers, and the rows of them that are summed at a time
+RUN, RUN_ROWS = 16, 64
 # constants between the sums of a lane let LLVM see that they never overlap; 16 more than a
 # power of two, so that they do not compete for the same cache sets
 PITCH = MAX_LANES + 16
@@ -99,6 +102,14 @@ def _add_rows(x, start, rows, step, lanes, sums, omit):
     The four stand a quarter of the way apart: each is then one long stream to the prefetcher.
     Four adjacent rows look like many short ones and ran at a quarter of the speed.
     """
+    if lanes == RUN and step == RUN:
+        for i in range(0, rows, RUN_ROWS):
+            o, n = start + i * RUN, min(RUN_ROWS, rows - i)
+            if omit:
+                add_run_omit(x, o, n, sums, TOTAL, SQUARES, LOW, HIGH, MISSING)
+            else:
+                add_run(x, o, n, sums, TOTAL, SQUARES, LOW, HIGH, MISSING)
+        return
     quarter = rows // 4
     far = quarter * step
     for i in range(quarter):

@@ -8,14 +8,18 @@ from typing import NamedTuple
 BLOCK = 1 << 17
 # long rows of up to this many lanes hide the loop's overhead and stay in the first-level cache
 LANES = 448
-# a matrix row wider than this is cut into tiles; more lanes leave that cache
-MAX_LANES = 1024
-# rows in a block of such a tile, at least
-TILE_ROWS = 512
+# a matrix row wider than this is cut into tiles, which memory gives more slowly than whole rows
+MAX_LANES = 2048
+# rows in a block of a long matrix, at least: each block ends with some work a column
+BLOCK_ROWS = 1024
+# lanes whose sums stay in registers: of long runs, and of matrices that fill them evenly
+RUN = 16
+# runs of up to this many values, if there are many, are one row of lanes each
+SHORT = 1024
 # partial results: at most this many groups of blocks, and this many columns over all of
 # them, which keeps them under a megabyte
 GROUPS = 128
-PARTS = 12 << 10
+PARTS = 16 << 10
 # tasks share out many short columns: this many tasks or so
 TASKS = 512
 # fewer values than this are not worth a kernel call of their own
@@ -78,14 +82,15 @@ def _matrix(rows, columns) -> tuple[int, ...]:
     if p > MAX_LANES:
         # equal tiles, in whole vectors
         width = ceil(ceil(p / ceil(p / MAX_LANES)) / 16) * 16
+    elif step == p and RUN % p == 0:
+        copies = RUN // p
     elif step == p:
         copies = max(1, LANES // p)
         vector = 8 // gcd(p, 8)
         copies = copies // vector * vector or copies
     per_block = max(1, BLOCK // (width * copies * 4)) * copies * 4
-    if p > MAX_LANES:
-        # each block ends with some work a column, which few rows would not repay
-        per_block = max(per_block, TILE_ROWS)
+    # short matrices still make blocks for several threads
+    per_block = max(per_block, min(BLOCK_ROWS, n // 8 // 4 * 4))
     blocks = -(-n // per_block)
     groups = max(1, min(blocks, GROUPS, PARTS // p))
     return (n, step, p, 1, 1, width, width * copies, per_block, blocks, groups, width)
@@ -99,10 +104,10 @@ def matrix(n: int, p: int) -> tuple[int, ...]:
 def _runs(outer, columns, inner) -> tuple[int, ...]:
     """Plan the reduction over runs: of ``inner`` values, ``outer`` of them for each column."""
     (n1, s1), (p, sk), (n2, _) = outer, columns, inner
-    if n2 <= 16 or (n2 <= MAX_LANES and n1 >= 8):
+    if n2 <= 16 or (n2 <= SHORT and n1 >= 8):
         lanes = n2
     else:
-        lanes = min(LANES, max(16, n2 // 16 // 8 * 8))
+        lanes = RUN
     per_block = max(1, BLOCK // n2)
     blocks = -(-n1 // per_block)
     if n2 > BLOCK:

@@ -26,6 +26,8 @@ def as_python(modules, edits):
         "Kernel": lambda f: lambda work, *args: f(*args),
         "prange": range,
         "window": lambda x, start, size: x[start : start + size],
+        "add_run": lambda *args: run_rows(*args, omit=False),
+        "add_run_omit": lambda *args: run_rows(*args, omit=True),
     }
     source = "\n".join(Path(module.__file__).read_text() for module in modules)
     source = re.sub(r"^from (equipoise|numba)\S* import .*$", "", source, flags=re.MULTILINE)
@@ -35,6 +37,19 @@ def as_python(modules, edits):
         source = source.replace(old, new)
     exec(compile(source, "kernels", "exec"), names)
     return SimpleNamespace(**names)
+
+
+def run_rows(x, start, rows, sums, total, squares, low, high, missing, omit):
+    """Do what the vector code of ``run`` does."""
+    lanes = np.arange(layout.RUN)
+    v = x[start : start + rows * layout.RUN].reshape(rows, layout.RUN)
+    known = ~np.isnan(v)
+    d = np.where(known | (not omit), v - sums[lanes], 0.0)
+    sums[lanes + total] += d.sum(0)
+    sums[lanes + squares] += (d * d).sum(0)
+    sums[lanes + low] = np.fmin(sums[lanes + low], np.fmin.reduce(v, 0))
+    sums[lanes + high] = np.fmax(sums[lanes + high], np.fmax.reduce(v, 0))
+    sums[lanes + missing] += (~known).sum(0) * omit
 
 
 def moments(state):
@@ -54,7 +69,7 @@ def columns():
     yield np.concatenate([[[1e8, 0, 0]], random((2000, 3))]), (0,)
     # no sample to take the shift from
     yield np.concatenate([np.full((40, 3), np.nan), 1e8 + random((600, 3))]), (0,)
-    yield random((3, 1200)), (0,)
+    yield random((3, 2200)), (0,)
     yield random((3, 800)), (1,)
     yield random((9, 2, 30)), (0, 2)
     yield random((3, 2, 700)), (0, 2)
