@@ -298,10 +298,11 @@ BENCHMARK = Benchmark(
         "follows the norm is fused in ours and written out in torch's; *residual* is added before "
         "the norm, and the sum is given back and has a gradient. GroupNorm has 32 groups; "
         "LayerNorm's and RMSNorm's inputs are contiguous. Groups are of forward + backward unless "
-        "they say otherwise, and leave out the tiny shapes, which have their own lines. The limit is sweeps x bytes at the copy bandwidth of the same run: 2 "
-        "forward and 5 forward + backward, with a residual 4 and 8, batch_norm nhwc 3 and 8; "
-        "tensors that fit the cache may beat it. Errors are max|a-b|/max|b| against float64, the "
-        "worst against its bar of all outputs."
+        "they say otherwise, and leave out the tiny shapes, which have their own lines. The limit "
+        "is sweeps x bytes at the copy bandwidth of the same run: 2 forward and 5 forward + "
+        "backward, with a residual 4 and 8, batch_norm nhwc 3 and 8; tensors that fit the cache "
+        "may beat it. Errors are max|a-b|/max|b| against float64, the worst against its bar of "
+        "all outputs."
     ),
     points=points,
     case=LayersCase,
