@@ -8,17 +8,20 @@ import torch
 
 
 def _normalize() -> Iterator[tuple[str, Callable[[], object]]]:
-    from equipoise.ops.normalize import cpu
+    from equipoise.ops.normalize import cpu, cpu_elements, elements
 
+    kernels = (*cpu.KERNELS.values(), elements.elements_forward, elements.elements_backward)
     vector, stats = torch.zeros(1), torch.zeros((4, 1), dtype=torch.float64)
     yield "update_running", lambda: cpu.running(vector, vector.clone(), stats, 0.1, 2)
     for dtype in (torch.float32, torch.float64):
-        for kernel in cpu.KERNELS.values():
+        for kernel in kernels:
             name = f"{kernel.name} {str(dtype).removeprefix('torch.')}"
             yield name, lambda kernel=kernel, dtype=dtype: kernel.compiled(dtype)
     for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
         name = f"sweeps {str(dtype).removeprefix('torch.')}"
         yield name, lambda dtype=dtype: cpu.compile_sweeps(dtype)
+        name = f"sweeps of rows {str(dtype).removeprefix('torch.')}"
+        yield name, lambda dtype=dtype: cpu_elements.compile_sweeps(dtype)
 
 
 def _moments() -> Iterator[tuple[str, Callable[[], object]]]:
@@ -36,6 +39,23 @@ def _moments() -> Iterator[tuple[str, Callable[[], object]]]:
     yield "weighted", lambda: Moments.of(y, weights=np.ones(64))
 
 
+def _scaling() -> Iterator[tuple[str, Callable[[], object]]]:
+    from equipoise.ops.quantile.op import quantiles
+    from equipoise.ops.scale.op import Affine
+    from equipoise.ops.scale.rows import UnitRows
+
+    columns = Affine(np.zeros(16), np.ones(16))
+    # small runs on the calling thread, large ones on the pool: two forms
+    for rows in (2_000, 20_000):
+        for dtype in ("float32", "float64"):
+            x = np.random.default_rng(0).standard_normal((rows, 16)).astype(dtype)
+            # a tail so heavy that both searches are needed
+            y = x / np.where(np.arange(rows) % 7, 1, 1e-6)[:, None].astype(dtype)
+            yield f"scale {dtype} {rows}", lambda x=x: columns.apply(x)
+            yield f"unit rows {dtype} {rows}", lambda x=x: UnitRows("l2").apply(x)
+            yield f"quantiles {dtype} {rows}", lambda y=y: quantiles(y, [0.5])
+
+
 def warmup(report: Callable[[str, float], None] | None = None) -> float:
     """Compile all kernels, or load them where they lie compiled on disk.
 
@@ -50,7 +70,7 @@ def warmup(report: Callable[[str, float], None] | None = None) -> float:
         Seconds in all.
     """
     began = time.perf_counter()
-    for name, compile_it in (*_normalize(), *_moments()):
+    for name, compile_it in (*_normalize(), *_moments(), *_scaling()):
         start = time.perf_counter()
         compile_it()
         if report is not None:
