@@ -52,12 +52,13 @@ def test_points_are_named_once_and_quick_is_a_part_of_all():
 def test_every_norm_has_each_kind_of_point():
     for norm in ("layer_norm", "rms_norm", "group_norm", "instance_norm", "batch_norm"):
         tags = [p.tags for p in POINTS if p.tags["norm"] == norm]
-        assert {t["op"] for t in tags} == {"fwd", "fwd+bwd"}
+        # BatchNorm is a cross-check of its own benchmark
+        cross = norm == "batch_norm"
+        assert {t["op"] for t in tags} == ({"fwd+bwd"} if cross else {"fwd", "fwd+bwd"})
         assert {t["tiny"] for t in tags} == {True, False}
         images = norm not in ("layer_norm", "rms_norm")
         assert {t["layout"] for t in tags} == ({"nchw", "nhwc"} if images else {""})
-        # BatchNorm is a cross-check of its own benchmark
-        assert {t["dtype"] for t in tags} == ({"f32"} if norm == "batch_norm" else {"f32", "bf16"})
+        assert {t["dtype"] for t in tags} == ({"f32"} if cross else {"f32", "bf16"})
 
 
 def test_what_the_targets_ask_for_is_there():
@@ -68,7 +69,7 @@ def test_what_the_targets_ask_for_is_there():
         assert {p.tags["dtype"] for p in chosen} == {"f32", "bf16"}
         assert any(p.compiled for p in chosen)
         assert all(p.tags["op"] == "fwd+bwd" and not p.tags["tiny"] for p in chosen)
-    assert len({p.tags["norm"] for p in POINTS if p.bytes >= 32 * 10**6}) >= 4
+    assert len({p.tags["norm"] for p in POINTS if p.bytes >= 32 * 10**6}) >= 3
 
 
 def test_sweeps():
