@@ -99,9 +99,10 @@ def _copy_weighted(a, offset, factor, weights, out):
         out[i] = (np.float64(a[i]) - offset) * factor * weights[i]
 
 
-def _gather(x, step_row, step_column, first, chosen, offset, scale, roots, out):
+def _gather(x, step_row, step_column, first, chosen, order, offset, scale, roots, out):
     """Copy columns, centred and scaled, into the rows of ``out`` (m, rows), from row ``first``.
 
+    ``order`` sorts the chosen columns: rows are read forward, as processors read ahead.
     ``roots`` are the square roots of the rows' weights, or empty.
     """
     m, rows = out.shape
@@ -116,14 +117,17 @@ def _gather(x, step_row, step_column, first, chosen, offset, scale, roots, out):
                     column, offset[j], 1.0 / scale[j], roots[first : first + rows], out[k]
                 )
     else:
+        columns, means, factors = chosen[order], np.empty(m), np.empty(m)
+        for k in range(m):
+            means[k], factors[k] = offset[columns[k]], 1.0 / scale[columns[k]]
         for low in range(0, rows, LINE):
             high = min(rows, low + LINE)
             for i in range(low, high):
-                start = (first + i) * step_row
+                row = window(x, (first + i) * step_row, step_row)
+                root = 1.0 if roots.shape[0] == 0 else roots[first + i]
                 for k in range(m):
-                    j = chosen[k]
-                    value = (np.float64(x[start + j]) - offset[j]) / scale[j]
-                    out[k, i] = value if roots.shape[0] == 0 else value * roots[first + i]
+                    value = (np.float64(row[columns[k]]) - means[k]) * factors[k]
+                    out[order[k], i] = value * root
 
 
 def _sums(x, step_row, step_column, chosen, weights, out):

@@ -101,8 +101,9 @@ class Dense(Design):
         last = self.n if last is None else last
         out = np.empty((len(chosen), last - first)) if out is None else out
         dense.gather(
-            0, self.flat, *self.steps, first, chosen, self.offset, self.scale, self.roots, out
-        )
+            0, self.flat, *self.steps, first, chosen, np.argsort(chosen), self.offset, self.scale,
+            self.roots, out,
+        )  # fmt: skip
         return out
 
     def _see(self, chosen):
@@ -160,14 +161,16 @@ class Sparse(Design):
         self.parts = flat(X.data), flat(X.indices), flat(X.indptr)
 
     def _correlate(self, v, out):
-        sparse.correlate(0, *self.parts, v, out)
+        # what a pass waits for is scattered reads, and two threads wait at once
+        sparse.correlate(self.X.data.nbytes, *self.parts, v, out)
 
     def products(self, index, m):
         """Give the cross products (m, len(index)) of the last m of the columns with them all."""
         new = index[len(index) - m :]
         out = np.empty((m, len(index)))
         weights = EMPTY if self.weights is None else self.weights
-        sparse.products(0, *self.parts, new, index, weights, np.zeros(self.n), out)
+        starts = np.zeros(self.n + 2, np.int64)
+        sparse.products(0, *self.parts, new, index, weights, starts, out)
         # Σ s (a − m_a)(b − m_b), where the offset is the weighted mean or 0
         out -= self.total * self.offset[new][:, None] * self.offset[index]
         return out / (self.scale[new][:, None] * self.scale[index])

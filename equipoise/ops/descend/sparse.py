@@ -1,6 +1,12 @@
 """Sums over the columns of a CSC matrix (data, indices, indptr); centring is left to the caller."""
 
+import numpy as np
+from numba import prange
+
 from equipoise.ops.jit import Kernel, inline
+
+# columns that a thread takes at once
+COLUMNS = 1024
 
 
 @inline
@@ -13,9 +19,12 @@ def column_dot(data, indices, first, last, v):
 
 def _correlate(data, indices, indptr, v, out):
     """Fill ``out`` (k, p) with the products of k vectors with each column."""
-    for j in range(out.shape[1]):
-        for k in range(v.shape[0]):
-            out[k, j] = column_dot(data, indices, indptr[j], indptr[j + 1], v[k])
+    p = out.shape[1]
+    for task in prange(-(-p // COLUMNS)):
+        first = np.int64(task) * COLUMNS
+        for j in range(first, min(p, first + COLUMNS)):
+            for k in range(v.shape[0]):
+                out[k, j] = column_dot(data, indices, indptr[j], indptr[j + 1], v[k])
 
 
 def _combine(data, indices, indptr, chosen, factors, out):
@@ -26,18 +35,33 @@ def _combine(data, indices, indptr, chosen, factors, out):
             out[indices[i]] += factors[k] * data[i]
 
 
-def _products(data, indices, indptr, new, old, weights, work, out):
-    """Fill ``out`` (new, old) with weighted products of columns; ``work`` (n,) is zero."""
+def _products(data, indices, indptr, new, old, weights, starts, out):
+    """Fill ``out`` (new, old) with weighted products of columns; ``starts`` (n + 2,) is zero.
+
+    The old columns are put in order of rows first: then only entries that share a row are met.
+    """
+    for b in range(old.shape[0]):
+        for i in range(indptr[old[b]], indptr[old[b] + 1]):
+            starts[indices[i] + 2] += 1
+    for row in range(2, starts.shape[0]):
+        starts[row] += starts[row - 1]
+    places = np.empty(starts[starts.shape[0] - 1], np.int64)
+    values = np.empty(places.shape[0])
+    for b in range(old.shape[0]):
+        for i in range(indptr[old[b]], indptr[old[b] + 1]):
+            at = starts[indices[i] + 1]
+            starts[indices[i] + 1] += 1
+            places[at] = b
+            values[at] = data[i]
     for a in range(new.shape[0]):
-        j = new[a]
-        for i in range(indptr[j], indptr[j + 1]):
+        out[a] = 0.0
+        for i in range(indptr[new[a]], indptr[new[a] + 1]):
             row = indices[i]
-            work[row] = data[i] if weights.shape[0] == 0 else data[i] * weights[row]
-        for b in range(old.shape[0]):
-            k = old[b]
-            out[a, b] = column_dot(data, indices, indptr[k], indptr[k + 1], work)
-        for i in range(indptr[j], indptr[j + 1]):
-            work[indices[i]] = 0.0
+            value = np.float64(data[i])
+            if weights.shape[0] > 0:
+                value *= weights[row]
+            for at in range(starts[row], starts[row + 1]):
+                out[a, places[at]] += value * values[at]
 
 
 correlate = Kernel(_correlate)
