@@ -42,10 +42,15 @@ class Peers:
     Use it as a context manager: ``with Peers(X, y) as peers: peers.fit("celer", alpha=0.1)``.
     """
 
-    def __init__(self, X: np.ndarray, y: np.ndarray, threads: int | None = None):
+    def __init__(self, X: Any, y: np.ndarray, threads: int | None = None):
         self.folder = tempfile.TemporaryDirectory()
         self.place = Path(self.folder.name)
-        np.save(self.place / "X.npy", X)
+        if isinstance(X, np.ndarray):
+            np.save(self.place / "X.npy", X)
+        else:
+            from scipy import sparse
+
+            sparse.save_npz(self.place / "X.npz", X, compressed=False)
         np.save(self.place / "y.npy", y)
         env = dict(os.environ)
         if threads is not None:
@@ -59,17 +64,22 @@ class Peers:
     def fit(self, name: str, **task: Any) -> tuple[float, np.ndarray]:
         """Give (seconds, coefficients (p,) or (alphas, p)) of one fit.
 
-        ``task`` holds ``alpha`` or ``alphas``, ``tol``, ``fit_intercept`` and ``threads``.
+        ``task`` holds ``alpha`` or ``alphas``, ``tol`` and ``fit_intercept``.
 
         Raises
         ------
         RuntimeError
             The peer raised; the message is its own.
         """
-        found = self._ask({"do": "fit", "name": name, **task})
+        seconds = self.time(name, keep=True, **task)
+        return seconds, np.load(self.place / "coef.npy")
+
+    def time(self, name: str, keep: bool = False, **task: Any) -> float:
+        """Give the seconds of one fit; without ``keep`` its coefficients are dropped."""
+        found = self._ask({"do": "fit", "name": name, "keep": keep, **task})
         if "error" in found:
             raise RuntimeError(f"{name}: {found['error']}")
-        return found["seconds"], np.load(self.place / "coef.npy")
+        return found["seconds"]
 
     def _ask(self, request: dict) -> dict:
         assert self.process.stdin is not None
@@ -85,6 +95,10 @@ class Peers:
         return self
 
     def __exit__(self, *reason) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process and remove its data."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
@@ -100,7 +114,12 @@ import numpy as np
 
 warnings.simplefilter("ignore")
 place = Path(sys.argv[1])
-X, y = np.asfortranarray(np.load(place / "X.npy")), np.load(place / "y.npy")
+y = np.load(place / "y.npy")
+if (place / "X.npy").exists():
+    X = np.asfortranarray(np.load(place / "X.npy"))
+else:
+    from scipy import sparse
+    X = sparse.csc_matrix(sparse.load_npz(place / "X.npz"))
 out = os.fdopen(os.dup(1), "w")
 # what a peer prints is no answer
 os.dup2(2, 1)
@@ -146,7 +165,8 @@ for line in sys.stdin:
             start = time.perf_counter()
             coef = fits[task["name"]](*options)
             answer = {"seconds": time.perf_counter() - start}
-            np.save(place / "coef.npy", np.asarray(coef, np.float64))
+            if task.get("keep"):
+                np.save(place / "coef.npy", np.asarray(coef, np.float64))
         except Exception as error:
             answer = {"error": f"{type(error).__name__}: {error}"[:300]}
     out.write(json.dumps(answer) + "\\n")

@@ -21,7 +21,7 @@ NAMES = {
     "layers": "every norm, bare and fused, against torch, eager and compiled",
     "scaling": "the scalers on matrices in memory against scikit-learn and polars",
     "ridge": "Ridge and RidgeCV against scikit-learn, and their memory",
-    "linear": "Lasso, paths, cross-validation and Ridge at equal duality gap",
+    "linear": "Lasso, paths and cross-validation against four libraries at equal duality gap",
 }
 
 
