@@ -1,5 +1,6 @@
 """The scalers on matrices in memory against scikit-learn's, and polars where it does the same."""
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -77,6 +78,9 @@ class ScalingCase:
         ]
         if self.task == "standard fit" and tags["order"] == "F":
             self.contenders.append(Contender("polars", "peer", self.polars))
+        if self.name == "RobustScaler" or tags["shape"] == list(WIDE):
+            # seconds a call: on all cores only
+            self.contenders = [replace(c, every_thread_count=False) for c in self.contenders]
 
     def _limits(self):
         if self.task in FITS:
