@@ -3,6 +3,7 @@
 A block is walked as long rows of ``lanes``: ``copies`` matrix rows laid end to end, so that the
 vectors are long whatever the number of columns.  Each lane keeps its own sums (float64) in one
 array that stays in the first-level cache; a block ends by adding up the lanes of each column.
+Where ``RUN`` lanes are whole columns, or one, their sums stay in registers: see ``run``.
 """
 
 import numpy as np
@@ -10,6 +11,7 @@ from numba import prange
 
 from equipoise.ops.jit import Kernel, inline, window
 from equipoise.ops.moments.formula import from_shifted, is_far, merge_split, split
+from equipoise.ops.moments.layout import RUN
 from equipoise.ops.moments.run import add_run, add_run_omit
 
 # rows of a state; rest is what rounding the mean to float64 lost
@@ -17,8 +19,8 @@ COUNT, MEAN, M2, MIN, MAX, NANS, REST = range(7)
 FIELDS = 7
 
 MAX_LANES = 2048
-# lanes whose sums stay in registers, and the rows of them that are summed at a time
-RUN, RUN_ROWS = 16, 64
+# rows of RUN lanes that are summed in registers at a time: no long runs of roundings
+RUN_ROWS = 64
 # constants between the sums of a lane let LLVM see that they never overlap; 16 more than a
 # power of two, so that they do not compete for the same cache sets
 PITCH = MAX_LANES + 16

@@ -12,7 +12,8 @@ LANES = 448
 MAX_LANES = 2048
 # rows in a block of a long matrix, at least: each block ends with some work a column
 BLOCK_ROWS = 1024
-# lanes whose sums stay in registers: of long runs, and of matrices that fill them evenly
+# lanes whose sums stay in registers (two of AVX-512 or four of AVX2 for each kind of sum): of
+# long runs, and of matrices that fill them evenly
 RUN = 16
 # runs of up to this many values, if there are many, are one row of lanes each
 SHORT = 1024

@@ -8,9 +8,8 @@ from llvmlite import ir
 from numba import types
 
 from equipoise.ops.jit import emits
+from equipoise.ops.moments.layout import RUN as LANES
 
-# values side by side: two registers of AVX-512, four of AVX2
-LANES = 16
 _DOUBLE, _WORD = ir.DoubleType(), ir.IntType(64)
 _WIDE = ir.VectorType(_DOUBLE, LANES)
 # products and sums may be one instruction; nothing else is reordered

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from exact import assert_exact
 from numba import types
+from runs import run_rows
 
 from equipoise.ops.moments import cpu, formula, layout, weighted
 
@@ -26,6 +27,7 @@ def as_python(modules, edits):
         "Kernel": lambda f: lambda work, *args: f(*args),
         "prange": range,
         "window": lambda x, start, size: x[start : start + size],
+        "RUN": layout.RUN,
         "add_run": lambda *args: run_rows(*args, omit=False),
         "add_run_omit": lambda *args: run_rows(*args, omit=True),
     }
@@ -37,19 +39,6 @@ def as_python(modules, edits):
         source = source.replace(old, new)
     exec(compile(source, "kernels", "exec"), names)
     return SimpleNamespace(**names)
-
-
-def run_rows(x, start, rows, sums, total, squares, low, high, missing, omit):
-    """Do what the vector code of ``run`` does."""
-    lanes = np.arange(layout.RUN)
-    v = x[start : start + rows * layout.RUN].reshape(rows, layout.RUN)
-    known = ~np.isnan(v)
-    d = np.where(known | (not omit), v - sums[lanes], 0.0)
-    sums[lanes + total] += d.sum(0)
-    sums[lanes + squares] += (d * d).sum(0)
-    sums[lanes + low] = np.fmin(sums[lanes + low], np.fmin.reduce(v, 0))
-    sums[lanes + high] = np.fmax(sums[lanes + high], np.fmax.reduce(v, 0))
-    sums[lanes + missing] += (~known).sum(0) * omit
 
 
 def moments(state):
