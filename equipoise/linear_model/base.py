@@ -111,7 +111,8 @@ def check_fit(estimator, X, y, sample_weight=None, *, multi_output=False, finite
         check_finite(estimator, X)
     if isinstance(X, np.ndarray) and not (X.flags.c_contiguous or X.flags.f_contiguous):
         X = np.ascontiguousarray(X)
-    y = check_array(y, dtype=X.dtype, ensure_2d=False, input_name="y", estimator=estimator)
+    check: Any = check_array
+    y = check(y, dtype=X.dtype, ensure_2d=False, input_name="y", estimator=estimator)
     return X, y, check_weights(X, sample_weight)
 
 

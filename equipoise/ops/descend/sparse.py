@@ -1,12 +1,8 @@
 """Sums over the columns of a CSC matrix (data, indices, indptr); centring is left to the caller."""
 
 import numpy as np
-from numba import prange
 
 from equipoise.ops.jit import Kernel, inline
-
-# columns that a thread takes at once
-COLUMNS = 1024
 
 
 @inline
@@ -19,12 +15,9 @@ def column_dot(data, indices, first, last, v):
 
 def _correlate(data, indices, indptr, v, out):
     """Fill ``out`` (k, p) with the products of k vectors with each column."""
-    p = out.shape[1]
-    for task in prange(-(-p // COLUMNS)):
-        first = np.int64(task) * COLUMNS
-        for j in range(first, min(p, first + COLUMNS)):
-            for k in range(v.shape[0]):
-                out[k, j] = column_dot(data, indices, indptr[j], indptr[j + 1], v[k])
+    for j in range(out.shape[1]):
+        for k in range(v.shape[0]):
+            out[k, j] = column_dot(data, indices, indptr[j], indptr[j + 1], v[k])
 
 
 def _combine(data, indices, indptr, chosen, factors, out):
