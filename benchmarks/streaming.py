@@ -159,7 +159,8 @@ print(peak[0] - before)
 
 def extras(point: Point, case: StreamingCase) -> dict[str, float]:
     """Measure in a process of its own how far its memory rises above what imports take."""
-    words = [sys.executable, "-c", _MEMORY, case.path, point.tags["dtype"]]
+    dtype = np.dtype(DTYPES[point.tags["dtype"]])
+    words = [sys.executable, "-c", _MEMORY, case.path, dtype.name]
     out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     return {PEAK: float(out)}
 
