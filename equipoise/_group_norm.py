@@ -177,7 +177,8 @@ def instance_norm(
     )
     y, mean, variance = _with_statistics(args, activation, negative_slope, add, by_torch=by_torch)
     if mean is not None:
-        _update(running_mean, running_var, mean, variance, momentum, prod(input.shape[2:]))
+        buffers = (running_mean, running_var)
+        _update(*buffers, mean, variance, momentum, prod(input.shape[2:]), by_torch)
     return y
 
 
@@ -248,9 +249,17 @@ def _small(args):
     """Let aten normalize; give None where its statistics lost digits."""
     x, groups, weight, bias, eps = args
     n, channels = x.shape[:2]
-    y, mean, invstd = torch.native_group_norm(
-        x, weight, bias, n, channels, x.numel() // (n * channels), groups, eps
-    )
+    if groups == channels:
+        # each channel of each sample as a channel of its own
+        weight, bias = (v if v is None else v.repeat(n) for v in (weight, bias))
+        wide = x.reshape(1, n * channels, -1)
+        y, mean, invstd = torch.native_batch_norm(wide, weight, bias, None, None, True, 0.0, eps)
+        y = y.view(x.shape)
+    else:
+        positions = x.numel() // (n * channels)
+        y, mean, invstd = torch.native_group_norm(
+            x, weight, bias, n, channels, positions, groups, eps
+        )
     return y if dispatch.near(mean.detach().numpy(), invstd.detach().numpy()) else None
 
 
@@ -271,17 +280,18 @@ def _by_formula(args, activation, negative_slope, add, centred):
     return y, mean.detach(), variance.detach()
 
 
-def _update(running_mean, running_var, mean, variance, momentum, count):
+def _update(running_mean, running_var, mean, variance, momentum, count, by_torch):
     """Move the running buffers towards the means over samples, in place."""
-    channels = running_mean.numel()
-    moved = ((running_mean, mean, 1.0), (running_var, variance, count / (count - 1)))
     with explain_transforms("InstanceNorm", "use"), torch.no_grad():
+        if not torch.compiler.is_compiling() and op.transforming():
+            # only torch's own operator may write through a transform
+            by_torch()
+            return
+        channels = running_mean.numel()
+        moved = ((running_mean, mean, 1.0), (running_var, variance, count / (count - 1)))
         for buffer, values, factor in moved:
             value = values.view(-1, channels).mean(0) * factor
-            value = (1 - momentum) * buffer.to(value.dtype) + momentum * value
-            # transforms that differentiate let an alias be written to, as torch's layer does
-            target = torch.ops.aten.alias(buffer) if op.transforming() else buffer
-            target.copy_(value)
+            buffer.copy_((1 - momentum) * buffer.to(value.dtype) + momentum * value)
 
 
 def _check(x, groups, weight, bias, eps, activation, name="group_norm") -> int:
