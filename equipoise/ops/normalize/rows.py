@@ -54,6 +54,8 @@ from equipoise.ops.sweep.tasks import AFTER, ANSWER, PHASE, SCRATCH, TaskKernel,
 
 # how many numbers give the first shift
 FIRST = 256
+# and how many of each line at least, where several share it
+FEW = 16
 
 
 @splice
@@ -107,13 +109,20 @@ def _pieces_of(first, last, shape):
 
 @inline
 def _first_shift(sweep, x, item, r0, r1, shape, stats):
-    """Take the mean of each statistic's first numbers as its shift, 0 if it is not centred."""
-    per, size = shape[8], min(shape[2], FIRST) * shape[9]
-    total = np.zeros((r1 - r0) // per)
-    words = (np.int64(total.size), size, shape[3] * per, x + r0 * shape[3] * item)
+    """Take the mean of the first numbers of each statistic's lines as its shift.
+
+    Of all its lines: channels of a group may lie far apart.  0 if it is not centred.
+    """
+    per = shape[8]
+    size = min(shape[2], max(FIRST // per, FEW)) * shape[9]
+    total = np.zeros(r1 - r0)
+    words = (np.int64(total.size), size, shape[3], x + r0 * shape[3] * item)
     run(sweep, (*words, address(total, 0)), total)
-    for k in range(total.size):
-        stats[0, r0 // per + k] = total[k] / max(size, 1)
+    for r in range(r0 // per, r1 // per):
+        middle = 0.0
+        for k in range(r * per - r0, (r + 1) * per - r0):
+            middle += total[k]
+        stats[0, r] = middle / max(size * per, 1)
 
 
 @splice

@@ -120,7 +120,9 @@ ROWS_FORWARD = {
     },
     "a group too many": {"min(shape[0], (g + 1) * group)": "(g + 1) * group"},
     "no shift from the data": {"= total[k] / max(size, 1)": "= 0.0"},
-    "a shift where the mean stays": {"min(shape[2], FIRST) * shape[9]": "min(shape[2], FIRST)"},
+    "a shift where the mean stays": {
+        "max(FIRST // per, FEW)) * shape[9]": "max(FIRST // per, FEW))"
+    },
     "partial sums not cleared": {"partial[k, 1, r] = 0.0": "pass"},
     "a chunk's pieces twice": {"_pieces_of(k, k + 1, shape)": "_pieces_of(k, k + 2, shape)"},
     "the output of the first pieces only": {

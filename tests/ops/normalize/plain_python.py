@@ -30,7 +30,7 @@ PLAIN = tuple(
 )  # fmt: skip
 # the constants of the sources, small enough for tensors of a few hundred numbers
 SMALL = {
-    "rows": {"FIRST": 4},
+    "rows": {"FIRST": 4, "FEW": 2},
     "columns": {"RUN": 3, "FIRST": 2},
     "cpu": {"CHUNK": 20, "WIDTH": 12},
     "elements": {"RUN": 4, "FIRST": 3},
