@@ -119,7 +119,7 @@ ROWS_FORWARD = {
         "min(shape[0], (g + 1) * group)": "min(shape[0] // group * group, (g + 1) * group)"
     },
     "a group too many": {"min(shape[0], (g + 1) * group)": "(g + 1) * group"},
-    "no shift from the data": {"= total[k] / max(size, 1)": "= 0.0"},
+    "no shift from the data": {"= middle / max(size * per, 1)": "= 0.0"},
     "a shift where the mean stays": {
         "max(FIRST // per, FEW)) * shape[9]": "max(FIRST // per, FEW))"
     },
