@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from equipoise.study import data as datasets
 from equipoise.study import models, timing, userfile, verdict
 from equipoise.study.data import Data
 from equipoise.study.interrupt import Stop
-from equipoise.study.norms import Factory, choose
+from equipoise.study.norms import Factory, choose, fitting
 from equipoise.study.progress import Silent
 from equipoise.study.records import Trial, number
 from equipoise.study.result import SCHEMA, Study
@@ -54,7 +54,8 @@ def compare(
     data : "digits", str, callable or four arrays
         ``(X_train, y_train, X_test, y_test)`` of NumPy or torch, samples ``(N, ...)`` and class
         numbers ``(N,)``; a function that returns them; or ``FILE.py:make_data``.
-    norms : names, mapping of name to ``factory(num_features, dims)``, or None for all
+    norms : names, mapping of name to ``factory(num_features, dims)``, or None for all that
+        fit the data
     lrs : learning rates
     seeds : how many seeds, counted from ``seed``
     epochs : passes over the training samples
@@ -92,7 +93,7 @@ def compare(
     )  # fmt: skip
     display = progress or Silent()
     with _threads(settings.threads), nullcontext(stop) if stop else Stop(display.stopping) as stop:
-        plan = _plan(make_model, data, factories, settings)
+        plan = _plan(make_model, data, factories, settings, every=norms is None)
         run = Engine(plan, display, stop)
         run.run()
         return Study(run.record())
@@ -135,10 +136,12 @@ class Plan:
         return models.build(self.make_model, self.factories[norm], seed, self.model_name)
 
 
-def _plan(make_model, source, factories, settings: Settings) -> Plan:
+def _plan(make_model, source, factories, settings: Settings, every: bool) -> Plan:
     """Load model and data; the names tell a user which of them is at fault."""
     spec = make_model if isinstance(make_model, str) else None
     data = datasets.resolve(source, settings.batch_size)
+    if every:
+        settings = replace(settings, norms=fitting(settings.norms, data.shape))
     maker, name = models.choose(make_model, data)
     data_name = source if isinstance(source, str) else data.name
     return Plan(maker, name, data, factories, settings, settings.command(spec, data_name))

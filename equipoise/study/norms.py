@@ -44,7 +44,11 @@ ROWS: dict[str, tuple[str, Callable[[type, int], nn.Module]]] = {
     "layer": ("LayerNorm", lambda norm, channels: OverChannels(norm(channels))),
     "rms": ("RMSNorm", lambda norm, channels: OverChannels(norm(channels))),
     "group": ("GroupNorm", lambda norm, channels: norm(groups(channels), channels)),
+    "instance": ("InstanceNorm{dims}d", lambda norm, channels: norm(channels, affine=True)),
+    "response": ("FilterResponseNorm", lambda norm, channels: norm(channels)),
 }
+# they take statistics over positions, which rows of a table do not have
+OVER_POSITIONS = ("instance", "response")
 
 
 def _from_row(namespace: ModuleType, row: str) -> Factory:
@@ -86,6 +90,16 @@ def choose(wanted: Iterable[str] | Mapping[str, Factory] | None = None) -> dict[
         if not isinstance(name, str) or not name or not callable(factory):
             raise UsageError(f"norm {name!r}: a norm is a name and a function (num_features, dims)")
     return chosen
+
+
+def fitting(names: Iterable[str], shape: tuple[int, ...]) -> tuple[str, ...]:
+    """Give those of the names that can stand in a network for samples of this shape.
+
+    >>> fitting(["batch", "instance"], (64,))
+    ('batch',)
+    """
+    positions = len(shape) > 1
+    return tuple(name for name in names if positions or name not in OVER_POSITIONS)
 
 
 def _names(wanted: Iterable[str]) -> list[str]:

@@ -6,14 +6,14 @@ from torch import nn
 
 import equipoise as eq
 from equipoise.errors import UsageError
-from equipoise.study.norms import Sites, Unnormalized, available, choose, groups
+from equipoise.study.norms import Sites, Unnormalized, available, choose, fitting, groups
 
 
 def test_the_names_now():
     names = list(available())
     assert names[0] == "none"
     assert names[-1] == "torch_batch"
-    assert "batch" in names
+    assert names[1:-1] == ["batch", "layer", "rms", "group", "instance", "response"]
 
 
 def test_batch_is_ours_and_torch_batch_is_torchs():
@@ -27,12 +27,32 @@ def test_batch_is_ours_and_torch_batch_is_torchs():
 @pytest.mark.parametrize("name", ["batch", "layer", "rms", "group"])
 @pytest.mark.parametrize("shape", [(5, 16), (5, 16, 3), (5, 16, 4, 3), (5, 16, 2, 2, 3)])
 def test_every_row_normalizes_every_shape(name, shape):
-    # torch.nn has the classes of all rows, under the names that equipoise.nn will have
-    norm = available(nn)[name](16, max(1, len(shape) - 2))
+    norm = available()[name](16, max(1, len(shape) - 2))
     x = 3 + torch.randn(shape, generator=torch.Generator().manual_seed(0))
     y = norm(x)
     assert y.shape == x.shape
     assert y.square().mean().sqrt().item() == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["instance", "response"])
+@pytest.mark.parametrize("shape", [(5, 16, 9), (5, 16, 4, 3), (5, 16, 2, 2, 3)])
+def test_rows_over_positions(name, shape):
+    x = 3 + torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    y = available()[name](16, len(shape) - 2)(x)
+    square = y.square().mean(tuple(range(2, len(shape))))
+    torch.testing.assert_close(square, torch.ones_like(square), atol=1e-3, rtol=0)
+
+
+def test_rows_over_positions_are_left_out_for_tables():
+    names = list(available())
+    assert "instance" not in fitting(names, (64,))
+    assert "response" not in fitting(names, (64,))
+    assert fitting(names, (1, 8, 8)) == tuple(names)
+
+
+def test_torchs_classes_make_the_same_rows():
+    assert "response" not in available(nn)
+    assert isinstance(available(nn)["instance"](4, 2), nn.InstanceNorm2d)
 
 
 def test_layer_norm_reduces_the_channels_of_each_position():

@@ -1,0 +1,170 @@
+"""Every norm inside torch's compilers: compile, export, make_fx, fake and meta tensors, fx."""
+
+import pytest
+import torch
+from _cases import normal
+from _norms import FEW, IMAGES, Row, step
+from _subject import nn, ours_only
+from tolerances import COMPILED, assert_near
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.fx.experimental.proxy_tensor import make_fx
+
+pytestmark = [
+    # all come from inside torch: inductor's first import, run_decompositions, and dynamo, which
+    # instantiates the autograd functions that it traces
+    pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:`isinstance.treespec, LeafSpec:FutureWarning"),
+    pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
+rows = pytest.mark.parametrize("row", FEW, ids=lambda row: row.name)
+TRACKED = Row(
+    "InstanceNorm2d",
+    (6,),
+    (4, 6, 3, 7),
+    torch.nn.InstanceNorm2d,
+    options=(("affine", True), ("track_running_stats", True)),
+)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_compiler():
+    """Forget what earlier tests compiled, so that recompilation limits are never reached."""
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
+def stepped(module, norm, x, upstream, **extras):
+    """Run forward and backward through ``module``, whose parameters are those of ``norm``."""
+    x = x.detach().requires_grad_()
+    y = module(x, **extras)
+    leaves = {"input": x} | dict(norm.named_parameters())
+    gradients = torch.autograd.grad(y, list(leaves.values()), upstream)
+    return {"output": y.detach()} | dict(zip(leaves, gradients, strict=True))
+
+
+def check_compiled(row, layer, backend, dtype=torch.float32, extra=False, **options):
+    truth = row.oracle(layer)
+    compiled = torch.compile(layer, fullgraph=True, backend=backend, **options)
+    for scale in (1, 2):
+        x, upstream, other = (t[: 4 // scale] for t in row.inputs(dtype))
+        extras = {row.extra: other} if extra else {}
+        wide = {name: t.double() for name, t in extras.items()}
+        actual = stepped(compiled, layer, x, upstream, **extras)
+        expected = stepped(truth, truth.norm, x.double(), upstream.double(), **wide)
+        for name, value in expected.items():
+            assert_near(actual[name], value, COMPILED, name)
+    for name, value in truth.norm.named_buffers():
+        assert_near(dict(layer.named_buffers())[name], value, COMPILED, name)
+
+
+@rows
+@pytest.mark.parametrize("activation", [None, "silu"])
+@pytest.mark.parametrize("extra", [False, True])
+def test_fullgraph(row, activation, extra):
+    check_compiled(row, row.build(activation=activation), "aot_eager", extra=extra)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_fullgraph_with_running_statistics(training):
+    check_compiled(TRACKED, TRACKED.build(activation="relu").train(training), "aot_eager")
+
+
+@rows
+def test_dynamic_shapes(row):
+    check_compiled(row, row.build(activation="relu"), "aot_eager", dynamic=True)
+
+
+@pytest.mark.slow
+@rows
+@pytest.mark.parametrize("activation", [None, "gelu"])
+def test_inductor(row, activation):
+    check_compiled(row, row.build(activation=activation), "inductor", extra=True)
+
+
+@rows
+@pytest.mark.parametrize("activation", [None, "silu"])
+def test_export(row, activation):
+    layer = row.build(activation=activation).eval()
+    x, _, extra = row.inputs()
+    program = torch.export.export(layer, (x,), {row.extra: extra})
+    assert_near(program.module()(x, **{row.extra: extra}), layer(x, **{row.extra: extra}), COMPILED)
+    targets = [str(node.target) for node in program.graph.nodes]
+    assert not any("equipoise" in target for target in targets), targets
+
+
+@rows
+def test_make_fx(row, kernels):
+    layer = row.build(activation="relu")
+    x, _, _ = row.inputs()
+    traced = make_fx(lambda x: layer(x))(x)
+    assert_near(traced(2 * x + 1), layer(2 * x + 1), COMPILED)
+
+
+@rows
+@pytest.mark.parametrize("training", [True, False])
+def test_fake_tensors_have_the_shape_of_real_ones(row, training, kernels):
+    layer = row.build(activation="relu").train(training)
+    x, upstream, _ = row.inputs()
+    expected = [(t.shape, t.stride(), t.dtype) for t in step(layer, x, upstream).values()]
+    mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with mode:
+        found = step(layer, *(mode.from_tensor(t) for t in (x, upstream)))
+    assert [(t.shape, t.stride(), t.dtype) for t in found.values()] == expected
+
+
+@rows
+def test_meta_tensors(row, kernels):
+    layer = row.build(activation="relu").to("meta")
+    assert layer(torch.empty(row.shape, device="meta")).shape == row.shape
+
+
+@ours_only
+@rows
+def test_symbolic_trace_keeps_the_layer_whole(row, kernels):
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = row.build(activation="relu")
+
+        def forward(self, x, extra):
+            return self.norm(2 * x, **{row.extra: extra + 1})
+
+    network = Network()
+    traced = torch.fx.symbolic_trace(network)
+    assert [n.target for n in traced.graph.nodes if n.op == "call_module"] == ["norm"]
+    x, _, extra = row.inputs()
+    assert_near(traced(x, extra), network(x, extra), COMPILED)
+
+
+@ours_only
+def test_symbolic_trace_of_a_returned_residual():
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.RMSNorm(7)
+
+        def forward(self, x, stream):
+            y, stream = self.norm(x, residual=stream, return_residual=True)
+            return y * stream
+
+    # unpacking a proxy needs its length; indexing does not
+    class Indexed(Network):
+        def forward(self, x, stream):
+            both = self.norm(x, residual=stream, return_residual=True)
+            return both[0] * both[1]
+
+    network = Indexed()
+    x, stream = normal((3, 7)), normal((3, 7), seed=4)
+    traced = torch.fx.symbolic_trace(network)
+    assert_near(traced(x, stream), Network()(x, stream), COMPILED)
+
+
+@pytest.mark.parametrize("row", IMAGES[:1], ids=str)
+def test_a_compiled_network_keeps_channels_last(row):
+    layer = row.build(activation="relu")
+    x = normal(row.shape).contiguous(memory_format=torch.channels_last)
+    y = torch.compile(layer, fullgraph=True, backend="aot_eager")(x)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    assert_near(y, layer(x), COMPILED)
