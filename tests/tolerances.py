@@ -42,8 +42,8 @@ HALF_FLOOR = {
 
 # the gradient before SiLU or GELU is kept, as in torch's own two operations
 HALF_TWICE = {
-    torch.bfloat16: Tolerance(3 * 2**-8, "that gradient is rounded to 8 bits, sums of it, and the result"),
-    torch.float16: Tolerance(3 * 2**-11, "that gradient is rounded to 11 bits, sums of it, and the result"),
+    torch.bfloat16: Tolerance(3 * 2**-8, "that gradient is rounded too, and sums of it"),
+    torch.float16: Tolerance(3 * 2**-11, "that gradient is rounded too, and sums of it"),
 }
 
 # of every element, relative to itself, plus the same absolute: for values over many decades
