@@ -56,7 +56,10 @@ def _root(
 def study(
     norms: Annotated[
         list[str] | None,
-        typer.Option(help="Norms, comma-separated: none, batch, torch_batch, ..."),
+        typer.Option(
+            help="Norms, comma-separated: none, batch, layer, rms, group, instance, response, "
+            "torch_batch; or all. Without it: none,batch,torch_batch."
+        ),
     ] = None,
     lr: Annotated[list[str] | None, typer.Option(help="Learning rates, comma-separated.")] = None,
     seeds: Annotated[int | None, typer.Option(help="How many seeds.")] = None,
@@ -86,6 +89,8 @@ def study(
     """Train one network with each norm, over learning rates and seeds, and compare."""
     from equipoise.study import command
 
+    # all of them take three times as long as the question of this page
+    norms = ["none,batch,torch_batch"] if norms is None else None if norms == ["all"] else norms
     result = command.run(
         out, make_model=model, data=data, norms=norms, lrs=lr, seeds=seeds, epochs=epochs,
         quick=quick, seed=seed, threads=threads,

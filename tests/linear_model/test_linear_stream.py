@@ -66,6 +66,7 @@ def test_any_source(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what Ray warns of is its own
 def test_ray_merges_where_the_blocks_are():
     ray = pytest.importorskip("ray")
     import pyarrow as pa
