@@ -243,7 +243,7 @@ def test_help(capsys, words):
     assert "Usage" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["doctor", "scale", "rules", "paths"])
+@pytest.mark.parametrize("command", ["doctor", "rules", "paths"])
 def test_a_command_that_does_not_work_yet_is_absent(capsys, command):
     assert cli.main([command]) == 2
     assert f"No such command '{command}'" in capsys.readouterr().err
