@@ -72,7 +72,8 @@ def test_ray_merges_where_the_blocks_are():
     import pyarrow as pa
 
     X, y = data()
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+    # its own, whatever cluster runs here
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
     try:
         dataset = ray.data.from_arrow([pa.table(table(X[i::3], y[i::3])) for i in range(3)])
         same(Ridge(1.0).fit(dataset, y="y"), Ridge(1.0).fit(X, y))
