@@ -86,6 +86,9 @@ class _Emitter:
             for name, a in zip(self.sweep.operands, arguments[len(HEAD) :], strict=True)
         }
         (self._down if self.sweep.axis == 0 else self._across)()
+        if self.streaming:
+            # such stores are ordered by nothing else, and another thread may read them next
+            self.b.fence("seq_cst")
         self.b.ret_void()
         return str(self.module)
 
