@@ -124,17 +124,6 @@ def fast(function):
 
 
 @emits
-def apart(typingctx):
-    """Keep the function that calls this from being inlined: big loops compile once, not twice."""
-
-    def codegen(context, builder, signature, args):
-        builder.function.attributes.add("noinline")
-        return context.get_dummy_value()
-
-    return types.none(), codegen
-
-
-@emits
 def window(typingctx, array, start, size):
     """Borrow ``array[start:start + size]``: no bounds are clipped and no references counted.
 
