@@ -31,6 +31,8 @@ STREAM = 2 << 20
 LARGE = 8 << 20
 # rows that sums go down at a time within the caches
 BLOCK = 4
+# activations that backward derives once: their gradient waits where dx will be
+DEAR = ("silu", "gelu")
 
 
 class Plan(NamedTuple):
@@ -146,6 +148,15 @@ def _slope(activation: str | None, slope: float) -> float:
     return float(slope) if activation == "leaky_relu" else 0.0
 
 
+def _gate_at(activation: str | None, added: bool, from_output: bool) -> int:
+    """Tell where backward takes the activation's derivative."""
+    if activation is None:
+        return formulas.NOWHERE
+    if from_output:
+        return formulas.OUTPUT
+    return formulas.SUM if added else formulas.INPUT
+
+
 def _large(x: torch.Tensor) -> int:
     return int(x.numel() * x.element_size() >= LARGE)
 
@@ -162,11 +173,11 @@ def _forward_sweeps(axis, dtype, streaming, large, activation, slope, added):
 
 @lru_cache(maxsize=1024)
 def _backward_sweeps(
-    axis, dtype, streaming, large, activation, slope, at, kept, reused, training
+    axis, dtype, streaming, large, activation, slope, at, kept, training
 ):  # fmt: skip
     slope = _slope(activation, slope)
     sums = formulas.gradient_sums(axis, activation, slope, at, kept)
-    at = formulas.NOWHERE if reused else at
+    at = formulas.NOWHERE if kept else at
     gradient = formulas.input_gradient(axis, activation, slope, at, training)
     return (
         compiled.address(sums, dtype, block=1 if large else BLOCK),
@@ -181,13 +192,10 @@ def compile_sweeps(dtype: torch.dtype) -> None:
             continue
         large = streaming
         _forward_sweeps(axis, dtype, streaming, large, name, 0.01, added)
-        at = formulas.NOWHERE
-        if name is not None:
-            at = formulas.INPUT if not added else formulas.SUM
-            at = formulas.OUTPUT if added and name == "relu" else at
-        kept = reused = name in ("silu", "gelu") or (added and name is not None)
+        at = _gate_at(name, added, added and name == "relu")
+        kept = name in DEAR or (added and name is not None)
         for training in (True, False):
-            _backward_sweeps(axis, dtype, streaming, large, name, 0.01, at, kept, reused, training)
+            _backward_sweeps(axis, dtype, streaming, large, name, 0.01, at, kept, training)
 
 
 def _run(direction, p, phases, x, integers, floats):
@@ -255,9 +263,7 @@ def backward(
     other = None if other is None else dense(other.to(x.dtype), like=x)
     dtype, channels = COMPUTE[x.dtype], x.shape[1]
     dx = torch.empty_like(x)
-    # an activation that is dear is derived once: its gradient waits in dx
-    dear = activation in ("silu", "gelu")
-    kept = dear or (want_other and activation is not None)
+    kept = activation in DEAR or (want_other and activation is not None)
     gated = None
     if kept:
         gated = torch.empty_like(x) if want_other else dx
@@ -265,18 +271,15 @@ def backward(
     sums = torch.empty((2, p.lines), dtype=torch.float64, device="cpu")
     weight = _parameter(weight, 1.0, channels, dtype)
     bias = _parameter(bias, 0.0, channels, dtype)
-    at = formulas.NOWHERE
-    if activation is not None:
-        at = formulas.INPUT if other is None else formulas.OUTPUT if from_output else formulas.SUM
-    reused = kept
+    at = _gate_at(activation, other is not None, from_output)
     large = _large(x)
     sweeps = _backward_sweeps(
         int(p.family == "rows"), x.dtype, _streams(p, x, dx, gated), large, activation, slope, at,
-        kept, reused, bool(training),
+        kept, bool(training),
     )  # fmt: skip
     at = _address(x)
     integers = (
-        x.element_size(), channels, int(training), int(reused), large, at,
+        x.element_size(), channels, int(training), int(kept), large, at,
         at if other is None else _address(other), 0, _address(g), dx.data_ptr(),
         at if gated is None else gated.data_ptr(), weight.data_ptr(), bias.data_ptr(),
         stats.data_ptr(), sums.data_ptr(), 0, 0, 0, *sweeps,
