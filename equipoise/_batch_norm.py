@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from equipoise._checks import (
     check_activation,
-    check_backend,
     check_floating,
     check_vectors,
+    choose,
     explain_transforms,
     fit,
 )
@@ -93,30 +93,11 @@ def batch_norm(
     add = fit(add, input)
     extras = (activation, negative_slope, add)
     args = (input, running_mean, running_var, weight, bias, training, momentum, eps)
-    if input.numel() == 0 or input.layout != torch.strided or _for_torch(momentum):
-        return _by_torch(args, *extras)
-    if not torch.compiler.is_compiling():
-        backend = dispatch.forced()
-        if backend == "aten":
-            return _by_torch(args, *extras)
-        check_backend(input, backend)
-        if backend == "reference" or not op.plain_tensors(input, weight, bias, add):
-            return _by_formula(args, *extras)
-        if backend is None and _fits_aten(args):
-            return _small(args, *extras)
-    if not dispatch.kernel_runs(input):
-        return _by_formula(args, *extras)
-    return _by_kernel(args, *extras)
-
-
-def _fits_aten(args) -> bool:
-    x, *vectors = args[:5]
-    return (
-        dispatch.small(x)
-        and x.device.type == "cpu"
-        and op.direct()
-        and all(v is None or v.dtype == x.dtype for v in vectors)
-    )
+    vectors = (weight, bias, running_mean, running_var)
+    exporting = input.numel() == 0 or _for_torch(momentum)
+    how = choose(input, vectors, add, exporting=exporting)
+    ways = {"aten": _by_torch, "formula": _by_formula, "small": _small, "kernel": _by_kernel}
+    return ways[how](args, *extras)
 
 
 def _for_torch(momentum) -> bool:
@@ -126,7 +107,7 @@ def _for_torch(momentum) -> bool:
 
 def _by_torch(args, activation, negative_slope, add):
     y = F.batch_norm(*args)
-    return reference.activate(y if add is None else y + add, activation, negative_slope)
+    return reference.activate(y if add is None else y + add.to(y.dtype), activation, negative_slope)
 
 
 def _small(args, activation, negative_slope, add):
@@ -147,7 +128,7 @@ def _small(args, activation, negative_slope, add):
         for buffer, value in zip(buffers, before, strict=True):
             buffer.copy_(value)
         return _by_kernel(args, activation, negative_slope, add)
-    return reference.activate(y if add is None else y + add, activation, negative_slope)
+    return reference.activate(y if add is None else y + add.to(y.dtype), activation, negative_slope)
 
 
 def _by_formula(args, activation, negative_slope, add):

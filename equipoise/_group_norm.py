@@ -11,9 +11,9 @@ from torch import Tensor
 from equipoise._batch_norm import batch_norm
 from equipoise._checks import (
     check_activation,
-    check_backend,
     check_floating,
     check_vectors,
+    choose,
     explain_transforms,
     fit,
     widened,
@@ -204,7 +204,12 @@ def _with_statistics(args, activation, negative_slope, add, centred=True, by_tor
     """
     x, groups, weight, bias, eps = args
     add = fit(add, x)
-    how = _choose(args, add, centred)
+    exporting = torch.compiler.is_exporting()
+    # an exported program holds torch's own operators: it runs where we are not installed
+    how = choose(x, (weight, bias), add, exporting=exporting, aten=centred, small=centred)
+    # torch's gradient of the weight is NaN where there are channels without positions
+    if x.numel() == 0 and not exporting:
+        how = "formula"
     if how == "aten":
         y = by_torch() if by_torch else F.group_norm(*args)
         return _then(y, add, activation, negative_slope), None, None
@@ -220,29 +225,6 @@ def _with_statistics(args, activation, negative_slope, add, centred=True, by_tor
     )
     y, stats = op.Normalize.apply(*call) if tracked else op.forward(*call)
     return y, stats[0], stats[1]
-
-
-def _choose(args, add, centred) -> str:
-    """Pick aten, formula, small (aten, if it turns out accurate) or kernel."""
-    x, _, weight, bias, _ = args
-    # torch's gradient of the weight is NaN where there are channels without positions
-    if x.numel() == 0 and not torch.compiler.is_exporting():
-        return "formula"
-    # an exported program holds torch's own operators: it runs where we are not installed
-    if x.layout != torch.strided or torch.compiler.is_exporting():
-        return "aten" if centred else "formula"
-    if torch.compiler.is_compiling():
-        return "kernel" if dispatch.kernel_runs(x) else "formula"
-    backend = dispatch.forced()
-    check_backend(x, backend)
-    if backend == "aten" and centred:
-        return "aten"
-    plain = op.plain_tensors(x, weight, bias, add)
-    if backend == "reference" or not plain or not dispatch.kernel_runs(x):
-        return "formula"
-    direct = backend is None and centred and dispatch.small(x) and op.direct()
-    alike = direct and all(v is None or v.dtype == x.dtype for v in (weight, bias))
-    return "small" if alike else "kernel"
 
 
 def _small(args):

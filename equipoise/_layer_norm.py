@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equipoise._checks import check_activation, check_backend, check_floating, fit
-from equipoise.ops import dispatch
-from equipoise.ops.normalize import layer, op, reference
+from equipoise._checks import check_activation, check_floating, choose, fit, widened
+from equipoise.ops.normalize import layer, reference
 
 
 def layer_norm(
@@ -139,7 +138,9 @@ def _run(name, args, normalized_shape, centred, return_residual):
     shape = _check(name, args, normalized_shape)
     if return_residual and residual is None:
         return _run(name, args, normalized_shape, centred, False), x
+    x, weight, bias = widened(name, x, weight, bias)
     residual = fit(residual, x, "residual", "input")
+    residual = residual if residual is None else residual.to(x.dtype)
     call = (x, residual, weight, bias, activation, slope, eps, prod(shape), centred)
     y, total = _normalize(call, shape)
     return (y, total) if return_residual else y
@@ -147,16 +148,11 @@ def _run(name, args, normalized_shape, centred, return_residual):
 
 def _normalize(call, shape):
     x, residual, weight, bias = call[:4]
-    if x.numel() == 0 or x.layout != torch.strided or torch.compiler.is_exporting():
+    exporting = x.numel() == 0 or torch.compiler.is_exporting()
+    how = choose(x, (weight, bias), residual, exporting=exporting, small=False)
+    if how == "aten":
         return _by_torch(call, shape)
-    if not torch.compiler.is_compiling():
-        backend = dispatch.forced()
-        if backend == "aten":
-            return _by_torch(call, shape)
-        check_backend(x, backend)
-        if backend == "reference" or not op.plain_tensors(x, residual, weight, bias):
-            return layer.formula(*call)
-    if not dispatch.kernel_runs(x):
+    if how == "formula":
         return layer.formula(*call)
     if torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, residual, weight, bias)
