@@ -9,7 +9,6 @@ from equipoise._checks import (
     check_activation,
     check_floating,
     check_vectors,
-    choose,
     explain_transforms,
     fit,
 )
@@ -95,7 +94,7 @@ def batch_norm(
     args = (input, running_mean, running_var, weight, bias, training, momentum, eps)
     vectors = (weight, bias, running_mean, running_var)
     exporting = input.numel() == 0 or _for_torch(momentum)
-    how = choose(input, vectors, add, exporting=exporting)
+    how = dispatch.choose(input, vectors, add, exporting=exporting)
     ways = {"aten": _by_torch, "formula": _by_formula, "small": _small, "kernel": _by_kernel}
     return ways[how](args, *extras)
 
@@ -116,6 +115,7 @@ def _small(args, activation, negative_slope, add):
     if not training:
         invstd = 1.0 / np.sqrt(running_var.detach().numpy() + eps)
         if not dispatch.near(running_mean.detach().numpy(), invstd):
+            dispatch.note(dispatch.LOST)
             return _by_kernel(args, activation, negative_slope, add)
         # aten's backward would read the buffers as they are then
         running_mean, running_var = running_mean.clone(), running_var.clone()
@@ -127,6 +127,7 @@ def _small(args, activation, negative_slope, add):
     if training and not dispatch.near(mean.numpy(), invstd.numpy()):
         for buffer, value in zip(buffers, before, strict=True):
             buffer.copy_(value)
+        dispatch.note(dispatch.LOST)
         return _by_kernel(args, activation, negative_slope, add)
     return reference.activate(y if add is None else y + add.to(y.dtype), activation, negative_slope)
 

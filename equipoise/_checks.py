@@ -1,17 +1,13 @@
 """What all functional norms ask of their arguments, and say where it fails."""
 
-import logging
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from equipoise.ops import dispatch
 from equipoise.ops.normalize import op
 
-log = logging.getLogger("equipoise")
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -68,15 +64,6 @@ def check_floating(x: Tensor, name: str) -> None:
         )
 
 
-def check_backend(x: Tensor, backend: str | None) -> None:
-    """Refuse a tensor that the forced kernels cannot take."""
-    if backend == "cpu" and x.device.type != "meta" and not dispatch.kernel_runs(x):
-        raise RuntimeError(
-            "EQUIPOISE_BACKEND=cpu runs on strided CPU tensors of 16, 32 or 64 bits; the "
-            f"input is {x.dtype} on {x.device}: unset the variable or move the input"
-        )
-
-
 def check_vectors(x: Tensor, **vectors: Tensor | None) -> None:
     """Refuse vectors that are not one floating-point number a channel, on the input's device."""
     channels, device = x.shape[1], x.device
@@ -124,38 +111,3 @@ def widened(name: str, *tensors: Tensor | None) -> tuple[Any, ...]:
     if name not in _WIDENED.get(device, ()) or not torch.is_autocast_enabled(device):
         return tensors
     return tuple(t if t is None or t.dtype == torch.float64 else t.float() for t in tensors)
-
-
-@cache
-def _fell_back(why: str) -> None:
-    log.debug("equipoise takes the plain formula: %s", why)
-
-
-def choose(
-    x: Tensor, vectors, extra: Tensor | None, *, exporting: bool, aten: bool = True,
-    small: bool = True,
-) -> str:  # fmt: skip
-    """Pick aten, formula, small (aten, if it turns out accurate) or kernel for one call.
-
-    ``vectors`` are of the channels, ``extra`` is what is added; ``aten`` tells whether torch has
-    this norm, ``small`` whether its calls are worth trying on small tensors.
-    """
-    if x.layout != torch.strided or exporting:
-        return "aten" if aten else "formula"
-    if torch.compiler.is_compiling():
-        return "kernel" if dispatch.kernel_runs(x) else "formula"
-    backend = dispatch.forced()
-    if backend == "aten" and aten:
-        return "aten"
-    check_backend(x, backend)
-    if backend == "reference":
-        return "formula"
-    if not op.plain_tensors(x, extra, *vectors):
-        _fell_back("a transform, forward AD or a tensor subclass looks on")
-        return "formula"
-    if not dispatch.kernel_runs(x):
-        _fell_back(f"no kernel takes {x.dtype} on {x.device.type}")
-        return "formula"
-    alike = small and backend is None and dispatch.small(x) and op.direct()
-    alike = alike and all(v is None or v.dtype == x.dtype for v in vectors)
-    return "small" if alike else "kernel"

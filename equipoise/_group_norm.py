@@ -13,7 +13,6 @@ from equipoise._checks import (
     check_activation,
     check_floating,
     check_vectors,
-    choose,
     explain_transforms,
     fit,
     widened,
@@ -206,7 +205,9 @@ def _with_statistics(args, activation, negative_slope, add, centred=True, by_tor
     add = fit(add, x)
     exporting = torch.compiler.is_exporting()
     # an exported program holds torch's own operators: it runs where we are not installed
-    how = choose(x, (weight, bias), add, exporting=exporting, aten=centred, small=centred)
+    how = dispatch.choose(
+        x, (weight, bias), add, exporting=exporting, aten=centred, small_calls=centred
+    )
     # torch's gradient of the weight is NaN where there are channels without positions
     if x.numel() == 0 and not exporting:
         how = "formula"
@@ -219,6 +220,7 @@ def _with_statistics(args, activation, negative_slope, add, centred=True, by_tor
         y = _small(args)
         if y is not None:
             return _then(y, add, activation, negative_slope), None, None
+        dispatch.note(dispatch.LOST)
     call = (x, weight, bias, add, None, activation, negative_slope, eps, groups, centred)
     tracked = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, weight, bias, add)

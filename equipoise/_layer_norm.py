@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equipoise._checks import check_activation, check_floating, choose, fit, widened
+from equipoise._checks import check_activation, check_floating, fit, widened
+from equipoise.ops import dispatch
 from equipoise.ops.normalize import layer, reference
 
 
@@ -149,7 +150,7 @@ def _run(name, args, normalized_shape, centred, return_residual):
 def _normalize(call, shape):
     x, residual, weight, bias = call[:4]
     exporting = x.numel() == 0 or torch.compiler.is_exporting()
-    how = choose(x, (weight, bias), residual, exporting=exporting, small=False)
+    how = dispatch.choose(x, (weight, bias), residual, exporting=exporting, small_calls=False)
     if how == "aten":
         return _by_torch(call, shape)
     if how == "formula":

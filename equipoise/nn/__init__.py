@@ -8,6 +8,7 @@ from equipoise.nn.batch import (
     LazyBatchNorm2d,
     LazyBatchNorm3d,
 )
+from equipoise.nn.explain import Explanation, explain
 from equipoise.nn.group import (
     FilterResponseNorm,
     GroupNorm,
@@ -25,6 +26,7 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
+    "Explanation",
     "FilterResponseNorm",
     "GroupNorm",
     "InstanceNorm1d",
@@ -41,4 +43,5 @@ __all__ = [
     "MinMax",
     "RMSNorm",
     "Standardize",
+    "explain",
 ]

@@ -1,13 +1,23 @@
 """The one place that picks what runs: our CPU kernels, aten, or the plain formula.
 
-Order of choice: ``EQUIPOISE_BACKEND`` (reference, aten, cpu), then measured rules.
+Order of choice: ``EQUIPOISE_BACKEND`` (reference, aten, cpu), then measured rules.  A forced
+backend that cannot run raises; a fallback is logged once, at DEBUG.
 """
 
+import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from equipoise.ops.normalize.op import direct, plain_tensors
+
+log = logging.getLogger("equipoise")
 BACKENDS = ("reference", "aten", "cpu")
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
@@ -66,3 +76,109 @@ def near(mean: np.ndarray, invstd: np.ndarray) -> bool:
     """Tell whether every |mean| / std is so small that aten is accurate."""
     # an overflowing variance leaves 1 / std = 0, and NaN compares as false: ours are right there
     return bool(invstd.min() > 0.0 and np.abs(mean * invstd).max() <= NEAR)
+
+
+class Choice(NamedTuple):
+    """What runs, and why."""
+
+    runs: str
+    why: str
+
+
+class Ran(NamedTuple):
+    """A kernel that was called: its backend, its name, and on what."""
+
+    backend: str
+    kernel: str
+    place: str
+
+
+_AS_TORCH = Choice("aten", "torch's own operator takes what is empty, sparse or exported")
+_NOT_TORCHS = Choice("formula", "torch has no operator for it, and no kernel takes it")
+_COMPILED = Choice("kernel", "torch.compile holds our operator")
+_FORCED_ATEN = Choice("aten", "EQUIPOISE_BACKEND=aten")
+_FORCED_FORMULA = Choice("formula", "EQUIPOISE_BACKEND=reference")
+_FORCED_KERNEL = Choice("kernel", "EQUIPOISE_BACKEND=cpu")
+_WATCHED = Choice("formula", "a transform, forward AD or a tensor subclass looks on")
+_UNTAKEN = Choice("formula", "no kernel takes this dtype on this device")
+_SMALL = Choice("small", f"up to {SMALL} numbers torch's operator is quicker, and accurate here")
+_KERNEL = Choice("kernel", "a dense tensor that the kernels take and none of torch's does better")
+LOST = Choice("kernel", f"small, but |mean| / std is above {NEAR:g}, where torch's digits are lost")
+
+
+def choose(
+    x: torch.Tensor, vectors, extra: torch.Tensor | None, *, exporting: bool, aten: bool = True,
+    small_calls: bool = True,
+) -> str:  # fmt: skip
+    """Pick aten, formula, small (aten, if it turns out accurate) or kernel for one call.
+
+    ``vectors`` are of the channels, ``extra`` is what is added; ``aten`` tells whether torch has
+    this norm, ``small_calls`` whether its calls are worth trying on small tensors.
+    """
+    choice = _choice(x, vectors, extra, exporting, aten, small_calls)
+    note(choice)
+    return choice.runs
+
+
+def _choice(x, vectors, extra, exporting, aten, small_calls) -> Choice:
+    if exporting or x.layout != torch.strided:
+        return _AS_TORCH if aten else _NOT_TORCHS
+    if torch.compiler.is_compiling():
+        return _COMPILED if kernel_runs(x) else _UNTAKEN
+    backend = forced()
+    if backend == "aten" and aten:
+        return _FORCED_ATEN
+    _check_forced(x, backend)
+    if backend == "reference":
+        return _FORCED_FORMULA
+    if not plain_tensors(x, extra, *vectors):
+        _fell_back(_WATCHED.why)
+        return _WATCHED
+    if not kernel_runs(x):
+        _fell_back(f"{_UNTAKEN.why}: {x.dtype}, {x.device.type}")
+        return _UNTAKEN
+    if backend == "cpu":
+        return _FORCED_KERNEL
+    alike = small_calls and small(x) and direct()
+    alike = alike and all(v is None or v.dtype == x.dtype for v in vectors)
+    return _SMALL if alike else _KERNEL
+
+
+def _check_forced(x: torch.Tensor, backend: str | None) -> None:
+    """Refuse a tensor that the forced kernels cannot take."""
+    if backend == "cpu" and x.device.type != "meta" and not kernel_runs(x):
+        raise RuntimeError(
+            "EQUIPOISE_BACKEND=cpu runs on strided CPU tensors of 16, 32 or 64 bits; the "
+            f"input is {x.dtype} on {x.device}: unset the variable or move the input"
+        )
+
+
+@cache
+def _fell_back(why: str) -> None:
+    log.debug("equipoise takes the plain formula: %s", why)
+
+
+_heard: ContextVar[list[Choice | Ran] | None] = ContextVar("heard", default=None)
+
+
+def heard() -> list[Choice | Ran] | None:
+    """Give the list of who listens, None where nobody does."""
+    return None if torch.compiler.is_compiling() else _heard.get()
+
+
+def note(what: Choice | Ran) -> None:
+    """Tell a listener, if there is one, what was chosen or ran."""
+    notes = heard()
+    if notes is not None:
+        notes.append(what)
+
+
+@contextmanager
+def listening() -> Iterator[list[Choice | Ran]]:
+    """Gather what is chosen and runs within the block, in order."""
+    notes: list[Choice | Ran] = []
+    token = _heard.set(notes)
+    try:
+        yield notes
+    finally:
+        _heard.reset(token)

@@ -171,6 +171,11 @@ def threads() -> int:
     return n
 
 
+def threads_for(work: int) -> int:
+    """Count the threads for a kernel that touches ``work`` bytes."""
+    return threads() if work >= SERIAL_BYTES else 1
+
+
 def _main():
     return threading.main_thread()
 
@@ -208,7 +213,7 @@ class Kernel:
 
     def __call__(self, work: int, *args):
         """Run on ``args``; ``work`` is the number of bytes touched and decides on threads."""
-        n = threads() if work >= SERIAL_BYTES else 1
+        n = threads_for(work)
         if n == 1:
             return self.serial()(*args)
         if getattr(_local, "threads", None) != n:

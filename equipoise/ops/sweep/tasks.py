@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.np.arrayobj import make_array
 
-from equipoise.ops import jit
+from equipoise.ops import dispatch, jit
 from equipoise.ops.sweep.call import address as address_of
 
 # tasks before and after the loop, for what runs once
@@ -107,4 +107,8 @@ class TaskKernel:
         (p1, n1), (p2, n2) = phases[0], phases[1] if len(phases) > 1 else (0, 0)
         words = np.array((0, 0, scratch, 0, p1, n1, p2, n2, *integers), np.int64)
         _run(work, self.compiled(dtype).address, words, np.array(floats, np.float64))
+        if dispatch.heard() is not None:
+            n = jit.threads_for(work)
+            place = "one thread" if n == 1 else f"{n} threads"
+            dispatch.note(dispatch.Ran("cpu", self.name, place))
         return words[ANSWER]
