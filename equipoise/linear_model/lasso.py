@@ -10,6 +10,7 @@ from sklearn.base import MultiOutputMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from equipoise.linear_model.base import LinearRegressor, check_fit, penalty_factors
+from equipoise.linear_model.blocks import one_blas_thread
 from equipoise.linear_model.path import enet_path, lasso_path
 from equipoise.linear_model.problem import (
     SOLVERS,
@@ -181,10 +182,11 @@ class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
         )  # fmt: skip
         many = y.ndim == 2
         start = self._start(problem)
-        found = [
-            self._fit_target(problem, k if many else None, start[k] if start is not None else None)
-            for k in range(y.shape[1] if many else 1)
-        ]
+        with one_blas_thread():
+            found = [
+                self._fit_target(problem, k if many else None, None if start is None else start[k])
+                for k in range(y.shape[1] if many else 1)
+            ]
         coefs, gaps, iterations, infos = zip(*found, strict=True)
         one = len(found) == 1
         centring = problem.centring()

@@ -8,6 +8,7 @@ from sklearn.utils import check_array, check_consistent_length, check_scalar
 from sklearn.utils.validation import _check_y
 
 from equipoise.linear_model.base import FLOATS, check_finite, check_weights, penalty_factors
+from equipoise.linear_model.blocks import one_blas_thread
 from equipoise.linear_model.problem import (
     SOLVERS,
     Problem,
@@ -130,9 +131,10 @@ def follow_path(problem, settings, l1_ratio, alphas, eps=1e-3, start=None, name=
     coefs, gaps = np.empty((len(grid), problem.p)), np.empty(len(grid))
     iterations, target = [], settings.tol * float(y @ y)
     for i, alpha in enumerate(grid):
-        fit = solver.solve(
-            alpha * l1_ratio * n, alpha * (1.0 - l1_ratio) * n, target, settings.max_iter
-        )
+        with one_blas_thread():
+            fit = solver.solve(
+                alpha * l1_ratio * n, alpha * (1.0 - l1_ratio) * n, target, settings.max_iter
+            )
         coefs[i], gaps[i] = fit.w, fit.gap / n
         iterations.append(max(fit.rounds + fit.sweeps, 1))
         reachable = solver.reachable(target)
