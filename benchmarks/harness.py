@@ -5,7 +5,17 @@ from contextlib import contextmanager
 
 import torch
 
-from benchmarks.model import Benchmark, Built, Case, Contender, Entry, Point, Result, WrongKernel
+from benchmarks.model import (
+    Benchmark,
+    Built,
+    Case,
+    Contender,
+    Entry,
+    NoData,
+    Point,
+    Result,
+    WrongKernel,
+)
 from benchmarks.timing import Plan, Samples, copy_seconds_per_byte, interleave, percentile
 
 # bandwidth drifts with what else the machine does, so it is measured all along
@@ -44,7 +54,11 @@ def run(
     results: list[Result] = []
     try:
         for number, point in enumerate(points, 1):
-            found = _run_point(benchmark, point, threads, compiled, plan)
+            try:
+                found = _run_point(benchmark, point, threads, compiled, plan)
+            except NoData as absent:
+                say(f"{number}/{len(points)} {point.name}: left out, {absent}")
+                continue
             results += found
             say(f"{number}/{len(points)} {_line(found[0])}")
             if number % COPY_EVERY == 0:

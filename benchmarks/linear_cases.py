@@ -1,10 +1,19 @@
 """Data of the regression benchmark, and the one gap that every contender's coefficients face."""
 
+import subprocess
+import sys
+import zipfile
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
+from benchmarks.model import NoData
+
 INFORMATIVE, NOISE = 100, 10.0
+NCI60 = (64, 6830)
+# a package of data for a textbook (James et al., 2023); its wheel is read, not installed
+PACKAGE, FOLDER = "ISLP==0.6.0", Path(__file__).parent.parent / "build" / "data"
 
 
 @lru_cache(maxsize=1)
@@ -27,6 +36,27 @@ def data(n: int, p: int, rho: float, order: str, density: float, seed: int, dtyp
         X = np.asarray(X, dtype=dtype, order=order)  # type: ignore[call-overload]
     y = X @ w
     return X, (y + NOISE * rng.standard_normal(n)).astype(dtype)
+
+
+@lru_cache(maxsize=1)
+def nci60(order: str):
+    """Read the expression of 6830 genes in 64 tumours, and whether each is a melanoma.
+
+    Raises
+    ------
+    NoData
+        The package index cannot be reached.
+    """
+    if not list(FOLDER.glob("islp-*.whl")):
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", FOLDER]
+        if subprocess.run([*pip, PACKAGE], check=False).returncode:
+            raise NoData(f"pip cannot download {PACKAGE} to {FOLDER}")
+    with zipfile.ZipFile(next(FOLDER.glob("islp-*.whl"))) as wheel:
+        with wheel.open("ISLP/data/NCI60data.npy") as file:
+            X = np.load(file)
+        labels = wheel.read("ISLP/data/NCI60labs.csv").decode().split()[1:]
+    y = np.array([label.strip('"') == "MELANOMA" for label in labels], np.float64)
+    return np.asarray(X, order=order), y  # type: ignore[call-overload]
 
 
 def centred(X, y, intercept: bool):

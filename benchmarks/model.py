@@ -4,6 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
 
+from benchmarks.timing import Plan
+
+
+class NoData(Exception):
+    """A point's data cannot be had here; the point is left out, and the message says why."""
+
 
 class WrongKernel(Exception):
     """One of our kernels is wrong or fails, so that its speed means nothing."""
@@ -86,7 +92,8 @@ class Benchmark:
     """A benchmark: its points, how to make a case of one, and what to conclude from them.
 
     ``copy_limit`` says that the limit is a copy's bandwidth over the point's sweeps; without it
-    the limit is the fastest contender whose role is "limit".
+    the limit is the fastest contender whose role is "limit".  ``plan`` says how long a full run
+    times each contender.
     """
 
     name: str
@@ -98,6 +105,7 @@ class Benchmark:
     targets: Sequence[Target]
     copy_limit: bool = True
     extras: Callable[[Point, Case], dict[str, float]] | None = None
+    plan: Plan = field(default_factory=Plan)
 
 
 @dataclass

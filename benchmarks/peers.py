@@ -1,7 +1,8 @@
 """Peers in an environment of their own, timed there, in rounds interleaved with ours.
 
 adelie needs NumPy 1, so that celer, skglm and adelie live in ``build/peers``; the first use
-makes it from ``benchmarks/requirements.txt``.  `Peers` starts one process there, gives it the
+makes it from ``benchmarks/requirements.txt``.  A peer that cannot be installed is absent, and
+only its own fits fail.  `Peers` starts one process there, gives it the
 data once, and then asks for one fit at a time: the seconds are taken inside that process, and the
 coefficients come back to be judged by the same function as ours.
 """
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import venv
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 NAMES = ("celer", "skglm", "adelie")
 
 
+@cache
 def python() -> Path:
     """Give the interpreter of the peers' environment, made and filled where it is absent."""
     ready, program = FOLDER / ".ready", FOLDER / "bin" / "python"
@@ -31,8 +34,14 @@ def python() -> Path:
         return program
     venv.create(FOLDER, with_pip=True, clear=True)
     pip = [program, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-r", REQUIREMENTS], check=True)
-    ready.write_text(wanted)
+    failed = [
+        name for name in ("numpy", *NAMES)
+        if subprocess.run([*pip, "-c", REQUIREMENTS, name], check=False).returncode
+    ]  # fmt: skip
+    if failed:
+        print(f"no {', '.join(failed)} in {FOLDER}: pip failed", file=sys.stderr)
+    else:
+        ready.write_text(wanted)
     return program
 
 
@@ -91,6 +100,11 @@ class Peers:
             raise RuntimeError(f"the peers' process ended with {self.process.wait()}")
         return json.loads(answer)
 
+    @property
+    def alive(self) -> bool:
+        """Tell whether the process still answers."""
+        return self.process.poll() is None
+
     def __enter__(self) -> "Peers":
         return self
 
@@ -108,7 +122,7 @@ class Peers:
 # runs in the peers' environment, where nothing of ours is installed
 WORKER = """
 import json, os, sys, time, warnings
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 import numpy as np
 
@@ -153,11 +167,18 @@ def adelie(alphas, tol, fit_intercept):
     return found[0] if len(alphas) == 1 else found
 
 
+def version_of(name):
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
+
+
 fits = {"celer": celer, "skglm": skglm, "adelie": adelie}
 for line in sys.stdin:
     task = json.loads(line)
     if task["do"] == "versions":
-        answer = {"versions": {name: version(name) for name in (*fits, "numpy", "numba")}}
+        answer = {"versions": {name: version_of(name) for name in (*fits, "numpy", "numba")}}
     else:
         alphas = task.get("alphas") or [task["alpha"]]
         options = (alphas, task.get("tol", 1e-6), task.get("fit_intercept", True))

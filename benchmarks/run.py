@@ -138,10 +138,12 @@ def _run_all(name: str, args, points) -> tuple[dict[str, dict], int]:
 
 def _request(name: str, args, points, malloc: str) -> dict:
     """Say what a child has to do; beside the tuned run the default one is shorter."""
+    from benchmarks.child import load_benchmark
+
     threads = args.threads or environment.cores()
     second = args.malloc == "both" and malloc == "default"
     chosen = [p.name for p in points if not second or p.both_mallocs]
-    plan = Plan(min_rounds=7, min_seconds=0.05, max_seconds=0.5, floor=3) if args.quick else Plan()
+    quick = Plan(min_rounds=7, min_seconds=0.05, max_seconds=0.5, floor=3)
     return {
         "name": name,
         "points": chosen,
@@ -150,7 +152,7 @@ def _request(name: str, args, points, malloc: str) -> dict:
         "wait": args.wait,
         "threads": [threads] if second or threads == 1 else [threads, 1],
         "compile": args.compile and not second,
-        "plan": asdict(plan),
+        "plan": asdict(quick if args.quick else load_benchmark(name).plan),
     }
 
 

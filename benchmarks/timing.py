@@ -12,8 +12,9 @@ from dataclasses import dataclass
 class Plan:
     """How long to time: ``min_rounds`` and ``min_seconds`` for each, unless ``max_seconds`` are up.
 
-    ``floor`` rounds are run all the same, and two if they take more than ``hard_seconds``; a
-    sample repeats its call until it lasts ``sample_seconds``.
+    ``floor`` rounds are run all the same, and two if they take more than ``hard_seconds``.  Of a
+    call that takes so long by itself the warm-up is the one sample; any other sample repeats its
+    call until it lasts ``sample_seconds``.
     """
 
     min_rounds: int = 15
@@ -70,10 +71,13 @@ def _sample(call, inner: int, clock: Callable[[], float]) -> tuple[float, float]
     return seconds / inner, (_faults() - faults) / inner
 
 
-def _inner(call, plan: Plan, clock: Callable[[], float]) -> int:
-    """Count the calls that make a sample long enough for the clock; this one also warms up."""
-    seconds, _ = _sample(call, 1, clock)
-    return max(1, math.ceil(plan.sample_seconds / max(seconds, 1e-7)))
+def _warm_up(call, plan: Plan, clock: Callable[[], float]) -> tuple[int, Samples]:
+    """Count the calls that make a sample long enough for the clock, by a call that warms up."""
+    samples = Samples([], [])
+    seconds, faults = _sample(call, 1, clock)
+    if seconds > plan.hard_seconds:
+        _add(samples, 1, seconds, faults)
+    return max(1, math.ceil(plan.sample_seconds / max(seconds, 1e-7))), samples
 
 
 def interleave(
@@ -86,8 +90,9 @@ def interleave(
     A call that has used up ``max_seconds`` drops out after its ``floor`` rounds, so that a slow
     peer does not hold up the rest.
     """
-    inner = {name: _inner(call, plan, clock) for name, call in calls.items()}
-    samples = {name: Samples([], []) for name in calls}
+    warm = {name: _warm_up(call, plan, clock) for name, call in calls.items()}
+    inner = {name: count for name, (count, _) in warm.items()}
+    samples = {name: first for name, (_, first) in warm.items()}
     collecting = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -107,7 +112,8 @@ def interleave(
 def _may(samples: Samples, plan: Plan) -> bool:
     rounds, spent = len(samples.seconds), samples.spent
     short = rounds < plan.floor and spent < plan.hard_seconds
-    return rounds < 2 or short or spent < plan.max_seconds
+    few = rounds < 2 and not (rounds and spent > plan.hard_seconds)
+    return few or short or spent < plan.max_seconds
 
 
 def _wants(samples: Samples, plan: Plan) -> bool:

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks import harness
 from benchmarks.harness import judge, run, thread_count
-from benchmarks.model import Contender, Entry, Result, WrongKernel
+from benchmarks.model import Contender, Entry, NoData, Result, WrongKernel
 from benchmarks.timing import Plan
 
 SHORT = Plan(min_rounds=2, min_seconds=0.0, max_seconds=0.1, floor=2, sample_seconds=1e-6)
@@ -24,6 +24,20 @@ def test_times_every_contender():
     for entry in result.entries.values():
         assert entry.rounds == 2
         assert 0 < entry.p10 <= entry.median
+
+
+def test_a_point_without_its_data_is_left_out_and_named():
+    def case(point, compiled):
+        if point.name == "gone":
+            raise NoData("no network")
+        return fakes.FakeCase(fakes.ours())
+
+    points = [fakes.point("gone"), fakes.point("here")]
+    said = []
+    benchmark = replace(fakes.benchmark(fakes.ours(), points=points), case=case)
+    results = run(benchmark, points, [1], plan=SHORT, say=said.append)
+    assert [r.point for r in results] == ["here"]
+    assert "gone: left out, no network" in said[0]
 
 
 @pytest.mark.parametrize("wrong", [1.1, float("nan"), float("inf")])

@@ -67,7 +67,7 @@ def test_rounds_go_on_until_the_seconds_are_there():
     assert len(interleave({"a": clock.call("a", 1.0)}, plan, clock)["a"].seconds) == 5
 
 
-@pytest.mark.parametrize("hard, rounds", [(1e3, 3), (60.0, 2)])
+@pytest.mark.parametrize("hard, rounds", [(1e3, 3), (60.0, 2), (40.0, 1)])
 def test_a_slow_peer_drops_out_after_its_floor(hard, rounds):
     clock = Clock()
     plan = Plan(10, 0.0, max_seconds=20.0, hard_seconds=hard, floor=3, sample_seconds=1e-3)
