@@ -15,7 +15,7 @@ from equipoise._checks import (
 from equipoise.ops import dispatch
 from equipoise.ops.normalize import op, reference
 from equipoise.ops.normalize.layout import dense
-from equipoise.ops.normalize.reference import update_by_torch
+from equipoise.ops.normalize.reference import then, update_by_torch
 
 
 def batch_norm(
@@ -105,31 +105,32 @@ def _for_torch(momentum) -> bool:
 
 
 def _by_torch(args, activation, negative_slope, add):
-    y = F.batch_norm(*args)
-    return reference.activate(y if add is None else y + add.to(y.dtype), activation, negative_slope)
+    return then(F.batch_norm(*args), add, activation, negative_slope)
 
 
 def _small(args, activation, negative_slope, add):
     """Let aten normalize, and do it again by our kernel where aten's statistics lost digits."""
     x, running_mean, running_var, weight, bias, training, momentum, eps = args
+    before = []
     if not training:
         invstd = 1.0 / np.sqrt(running_var.detach().numpy() + eps)
         if not dispatch.near(running_mean.detach().numpy(), invstd):
             dispatch.note(dispatch.LOST)
             return _by_kernel(args, activation, negative_slope, add)
-        # aten's backward would read the buffers as they are then
-        running_mean, running_var = running_mean.clone(), running_var.clone()
-    buffers = [] if not training or running_mean is None else [running_mean, running_var]
-    before = [b.clone() for b in buffers]
+        if torch.is_grad_enabled():
+            # aten's backward would read the buffers as they are then
+            running_mean, running_var = running_mean.clone(), running_var.clone()
+    elif running_mean is not None:
+        before = [(b, b.clone()) for b in (running_mean, running_var)]
     y, mean, invstd = torch.native_batch_norm(
         x, weight, bias, running_mean, running_var, training, momentum, eps
     )
     if training and not dispatch.near(mean.numpy(), invstd.numpy()):
-        for buffer, value in zip(buffers, before, strict=True):
+        for buffer, value in before:
             buffer.copy_(value)
         dispatch.note(dispatch.LOST)
         return _by_kernel(args, activation, negative_slope, add)
-    return reference.activate(y if add is None else y + add.to(y.dtype), activation, negative_slope)
+    return then(y, add, activation, negative_slope)
 
 
 def _by_formula(args, activation, negative_slope, add):

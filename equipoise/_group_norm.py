@@ -20,6 +20,7 @@ from equipoise._checks import (
 from equipoise.ops import dispatch
 from equipoise.ops.normalize import op, reference
 from equipoise.ops.normalize.layout import format_of
+from equipoise.ops.normalize.reference import then
 
 
 def group_norm(
@@ -213,13 +214,13 @@ def _with_statistics(args, activation, negative_slope, add, centred=True, by_tor
         how = "formula"
     if how == "aten":
         y = by_torch() if by_torch else F.group_norm(*args)
-        return _then(y, add, activation, negative_slope), None, None
+        return then(y, add, activation, negative_slope), None, None
     if how == "formula":
         return _by_formula(args, activation, negative_slope, add, centred)
     if how == "small" and by_torch is None:
         y = _small(args)
         if y is not None:
-            return _then(y, add, activation, negative_slope), None, None
+            return then(y, add, activation, negative_slope), None, None
         dispatch.note(dispatch.LOST)
     call = (x, weight, bias, add, None, activation, negative_slope, eps, groups, centred)
     tracked = torch.is_grad_enabled() and any(
@@ -245,11 +246,6 @@ def _small(args):
             x, weight, bias, n, channels, positions, groups, eps
         )
     return y if dispatch.near(mean.detach().numpy(), invstd.detach().numpy()) else None
-
-
-def _then(y, add, activation, negative_slope):
-    y = y if add is None else y + add.to(y.dtype)
-    return reference.activate(y, activation, negative_slope)
 
 
 def _by_formula(args, activation, negative_slope, add, centred):

@@ -254,7 +254,7 @@ def backward(
     g, x, other, stats, weight, bias, activation, slope, from_output, training, want_other,
     groups=0, centred=1,
 ):  # fmt: skip
-    """Give the gradients of input, ``other``, weight and bias (the last two float64).
+    """Give the gradients of input and ``other``, and (2, C) float64 of bias and weight.
 
     ``other`` is what was added, or the layer's output where ``from_output``.
     """
@@ -291,7 +291,7 @@ def backward(
         gated = g
     if groups:
         sums = sums.view(2, -1, channels).sum(1)
-    return dx, gated, sums[1], sums[0]
+    return dx, gated, sums
 
 
 def running(running_mean, running_var, stats, momentum: float, count: int) -> None:

@@ -27,7 +27,7 @@ _library.define(
 _library.define(
     "normalize_backward(Tensor grad, Tensor x, Tensor? other, Tensor stats, Tensor? weight, "
     "Tensor? bias, int activation, float negative_slope, bool from_output, bool training, "
-    "bool want_add, int groups, bool centred) -> (Tensor, Tensor, Tensor, Tensor)"
+    "bool want_add, int groups, bool centred) -> (Tensor, Tensor, Tensor)"
 )
 
 
@@ -57,11 +57,11 @@ def _backward(
 
 
 def _backward_operator(g, *args):
-    dx, dadd, dweight, dbias = _backward(g, *args)
+    dx, dadd, sums = _backward(g, *args)
     if dadd is None:
         dadd = dx.new_empty(0)
-    # an operator's results are its own: none may be its argument, or a view of another
-    return dx, dadd.clone() if dadd is g else dadd, dweight.clone(), dbias.clone()
+    # an operator's results are its own: none may be its argument
+    return dx, dadd.clone() if dadd is g else dadd, sums
 
 
 def _fake_forward(x, weight, bias, add, activation, negative_slope, eps, groups, centred):
@@ -79,8 +79,7 @@ def _fake_backward(
 ):  # fmt: skip
     dx = torch.empty_like(dense(x))
     dadd = torch.empty_like(dx) if want_add else dx.new_empty(0)
-    vector = x.new_empty((x.shape[1],), dtype=torch.float64)
-    return dx, dadd, vector, torch.empty_like(vector)
+    return dx, dadd, x.new_empty((2, x.shape[1]), dtype=torch.float64)
 
 
 for _name, _kernel, _fake in (
@@ -148,20 +147,27 @@ class Normalize(torch.autograd.Function):
         if plain_backward(g, x, weight, bias, other):
             return (*_differentiable(ctx, g, x, weight, bias, other, stats), *(None,) * 6)
         run = _backward if direct() else torch.ops.equipoise.normalize_backward
-        dx, dadd, dweight, dbias = run(
+        dx, dadd, sums = run(
             g, x, other, stats, weight, bias, ACTIVATIONS.index(ctx.activation),
             ctx.negative_slope, ctx.from_output, ctx.training, ctx.needs_input_grad[3],
             ctx.groups, ctx.centred,
         )  # fmt: skip
         needs = ctx.needs_input_grad
+        dbias, dweight = parameter_gradients(sums, weight, bias)
         return (
             dx if needs[0] else None,
-            # the engine rounds them to the parameters' types
             dweight if needs[1] else None,
             dbias if needs[2] else None,
             dadd if needs[3] else None,
             *(None,) * 6,
         )
+
+
+def parameter_gradients(sums: Tensor, weight: Tensor | None, bias: Tensor | None):
+    """Give bias' and weight's gradients of their (2, ...) sums, in the type that both have."""
+    kinds = {t.dtype for t in (weight, bias) if t is not None}
+    # where they differ the engine rounds each, which takes longer
+    return (sums.to(kinds.pop()) if len(kinds) == 1 else sums).unbind(0)
 
 
 def plain_backward(*tensors) -> bool:

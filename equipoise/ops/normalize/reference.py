@@ -50,6 +50,12 @@ def activate(y: Tensor, activation: str | None, negative_slope: float) -> Tensor
     return {"relu": F.relu, "silu": F.silu, "gelu": F.gelu}[activation](y)
 
 
+def then(y: Tensor, add: Tensor | None, activation: str | None, negative_slope: float) -> Tensor:
+    """Add and activate what torch normalized."""
+    y = y if add is None else y + add.to(y.dtype)
+    return activate(y, activation, negative_slope)
+
+
 def normalize(
     x, weight, bias, add, mean, variance, activation, negative_slope, eps, groups=0, centred=True
 ) -> tuple[Tensor, Tensor, Tensor]:

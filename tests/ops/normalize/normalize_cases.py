@@ -177,7 +177,7 @@ def check_backward(cpu, case, want_other=None):
     if case.act == NONE:
         # the sum's own gradient needs no input: the operator passes nothing
         other = None
-    dx, dother, dweight, dbias = cpu.backward(
+    dx, dother, (dbias, dweight) = cpu.backward(
         p.g, p.x, other, p.stats, p.weight, p.bias, case.act, SLOPE, case.from_output,
         not case.evaluation, want_other, case.groups, case.centred,
     )  # fmt: skip
