@@ -46,7 +46,7 @@ class Spot(NamedTuple):
 
 
 VIT, CONVNEXT, UNET = (8, 197, 768), (32, 56, 56, 96), (4, 320, 64, 64)
-STYLE = (8, 64, 56, 56)
+STYLE, IMAGE = (8, 64, 56, 56), (32, 96, 56, 56)
 # spots of one norm and shape share their data and stand together
 SPOTS = (
     Spot("layer_norm", VIT, "", "fwd bf16 compiled"),
@@ -56,6 +56,8 @@ SPOTS = (
     Spot("layer_norm", (8, 14, 14, 384), "", "quick"),
     Spot("layer_norm", (1024, 4096), "", "fwd bf16"),
     Spot("layer_norm", (2, 16, 64), "", "fwd tiny quick"),
+    Spot("layer_norm_2d", IMAGE, "", "fwd compiled"),
+    Spot("layer_norm_2d", (8, 384, 14, 14), "", "bf16"),
     Spot("rms_norm", VIT, "", "compiled"),
     Spot("rms_norm", (1024, 4096), "", "bf16"),
     Spot("rms_norm", (1024, 4096), RESIDUAL, "fwd bf16 compiled"),
@@ -162,8 +164,13 @@ def bare(functional, norm: str, shape, dtype=torch.float32) -> Callable[..., Any
     """Give the norm of a module with torch's signatures, of (input, weight[, bias], extras)."""
     channels = shape[1]
     running = torch.zeros(channels, dtype=dtype), torch.ones(channels, dtype=dtype)
-    call = getattr(functional, norm)
+    call = getattr(functional, norm.removesuffix("_2d"))
+
+    def over_channels(x, w, b, **extras):
+        return call(x.permute(0, 2, 3, 1), shape[1:2], w, b, EPS, **extras).permute(0, 3, 1, 2)
+
     return {
+        "layer_norm_2d": over_channels,
         "layer_norm": lambda x, w, b, **extras: call(x, shape[-1:], w, b, EPS, **extras),
         "rms_norm": lambda x, w, **extras: call(x, shape[-1:], w, EPS, **extras),
         "group_norm": lambda x, w, b, **extras: call(x, GROUPS, w, b, EPS, **extras),
@@ -235,7 +242,7 @@ class LayersCase(NormCase):
         return self._built(our_forward(*self.what), compile)
 
     def theirs(self, compile: bool = False) -> Built:
-        """Build torch's step, whose InstanceNorm leaves channels_last: no error of its values."""
+        """Build torch's step; where its layout is another, that is no error of its values."""
         call, probe = self._built(torch_forward(*self.what), compile)
         return Built(call, lambda: {k: v for k, v in probe().items() if k != "memory format"})
 
@@ -288,9 +295,10 @@ BENCHMARK = Benchmark(
         "equipoise.functional against torch.nn.functional, parameters of the input's dtype. What "
         "follows the norm is fused in ours and written out in torch's; *residual* is added before "
         "the norm, and the sum is given back and has a gradient. GroupNorm has 32 groups; "
-        "LayerNorm's and RMSNorm's inputs are contiguous. Groups are of forward + backward unless "
-        "they say otherwise, and leave out the tiny shapes, which have their own lines. The limit "
-        "is sweeps x bytes at the copy bandwidth of the same run: 2 forward and 5 forward + "
+        "LayerNorm's and RMSNorm's inputs are contiguous; layer_norm_2d is layer_norm over the "
+        "channels of an image, whose axis both move by a view. Groups are of forward + backward "
+        "unless they say otherwise, and leave out the tiny shapes, which have their own lines. The "
+        "limit is sweeps x bytes at the copy bandwidth of the same run: 2 forward and 5 forward + "
         "backward, with a residual 4 and 8, batch_norm nhwc 3 and 8; tensors that fit the cache "
         "may beat it. Errors are max|a-b|/max|b| against float64, the worst against its bar of "
         "all outputs."
@@ -301,6 +309,8 @@ BENCHMARK = Benchmark(
         Group("LayerNorm", _of("layer_norm", after="")),
         Group("LayerNorm + GELU", _of("layer_norm", after="gelu")),
         Group("add + LayerNorm", _of("layer_norm", after=RESIDUAL)),
+        Group("LayerNorm2d, contiguous", _of("layer_norm_2d", layout="nchw")),
+        Group("LayerNorm2d, channels_last", _of("layer_norm_2d", layout="nhwc")),
         Group("RMSNorm", _of("rms_norm", after="")),
         Group("add + RMSNorm", _of("rms_norm", after=RESIDUAL)),
         Group("GroupNorm, contiguous", _of("group_norm", after="", layout="nchw")),

@@ -8,9 +8,10 @@ import torch
 
 
 def _normalize() -> Iterator[tuple[str, Callable[[], object]]]:
-    from equipoise.ops.normalize import cpu, cpu_elements, elements
+    from equipoise.ops.normalize import cpu, cpu_elements
 
-    kernels = (*cpu.KERNELS.values(), elements.elements_forward, elements.elements_backward)
+    own = (*cpu_elements.FORWARD.values(), *cpu_elements.BACKWARD.values())
+    kernels = (*cpu.KERNELS.values(), *own)
     vector, stats = torch.zeros(1), torch.zeros((4, 1), dtype=torch.float64)
     yield "update_running", lambda: cpu.running(vector, vector.clone(), stats, 0.1, 2)
     for dtype in (torch.float32, torch.float64):

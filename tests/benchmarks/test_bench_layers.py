@@ -22,6 +22,7 @@ SMALL = [
     ("group_norm", (2, 64, 3, 4), "nhwc", "silu"),
     ("instance_norm", (2, 6, 5, 4), "nchw", "relu"),
     ("batch_norm", (4, 6, 5, 4), "nhwc", "relu"),
+    ("layer_norm_2d", (2, 8, 3, 5), "nchw", ""),
 ]
 
 

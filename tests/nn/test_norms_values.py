@@ -237,3 +237,15 @@ def test_response_has_mean_square_one(eps, kernels):
     square = x.square().mean((2, 3))
     found = nn.FilterResponseNorm(6, eps, dtype=torch.float64)(x).square().mean((2, 3))
     assert_near(found, square / (square + eps), FLOAT64)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_images_are_normalized_where_they_lie(layout, kernels, monkeypatch):
+    layer = nn.LayerNorm2d(96)
+    x = torch.randn(2, 96, 24, 24).to(memory_format=layout).requires_grad_()
+    upstream = torch.randn(2, 96, 24, 24).to(memory_format=layout)
+    y = layer(x)
+    assert y.stride() == x.stride()
+    assert y.grad_fn.next_functions[0][0].saved_tensors[0].data_ptr() == x.data_ptr()
+    (dx,) = torch.autograd.grad(y, x, upstream)
+    assert dx.stride() == x.stride()

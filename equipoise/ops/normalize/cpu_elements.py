@@ -1,10 +1,11 @@
-"""LayerNorm and RMSNorm on the CPU: the calls of ``elements``' kernels."""
+"""LayerNorm and RMSNorm on the CPU: the calls of the kernels of ``elements`` and ``positions``."""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 
-from equipoise.ops.normalize import elements, formulas
+from equipoise.ops.normalize import elements, formulas, positions
 from equipoise.ops.normalize.cpu import (
     BLOCK,
     STREAM,
@@ -12,57 +13,104 @@ from equipoise.ops.normalize.cpu import (
     _parameter,
     _slope,
 )
-from equipoise.ops.normalize.layout import dense
+from equipoise.ops.normalize.layout import crossed, dense
 from equipoise.ops.normalize.reference import moments_in_float64
+from equipoise.ops.normalize.statistics import APPLY, SUMS
 from equipoise.ops.numbers import COMPUTE
 from equipoise.ops.sweep import compiled
 
 # numbers of a block of rows, which stays in the second cache with its gradient
 NUMBERS = 32768
+# positions of a tile at the least, so that a piece of a row fills lines of the cache
+PLACES = 64
 # chunks of rows: tasks enough for many threads, and few enough to merge
 CHUNKS = 64
 
+FORWARD = {1: elements.elements_forward, 0: positions.positions_forward}
+BACKWARD = {1: elements.elements_backward, 0: positions.positions_backward}
+
+
+class Walk(NamedTuple):
+    """How a tensor's rows are walked; the result depends on nothing but its shape and layout."""
+
+    # 1 where a row lies along memory, 0 across
+    axis: int
+    rows: int
+    # what lies between two neighbours across the lines of a block, in numbers
+    pitch: int
+    shape: tuple[int, ...]
+    tasks: int
+
 
 @lru_cache(maxsize=4096)
-def plan(rows: int, width: int, centred: int) -> tuple[int, ...]:
-    """Give the shape that the kernels walk; the result depends on nothing else."""
+def plan(rows: int, width: int, centred: int) -> Walk:
+    """Walk rows along memory."""
     block = max(1, min(rows, NUMBERS // max(width, 1)))
-    chunk = -(-rows // (CHUNKS * block)) * block
-    return rows, width, block, max(chunk, 1), centred
+    chunk = max(1, -(-rows // (CHUNKS * block)) * block)
+    return Walk(1, rows, width, (rows, width, block, chunk, centred), -(-rows // chunk))
+
+
+@lru_cache(maxsize=4096)
+def plan_across(samples: int, width: int, places: int, centred: int) -> Walk:
+    """Walk rows across memory."""
+    block = min(places, max(1, NUMBERS // (width * PLACES)) * PLACES)
+    tiles = samples * -(-places // block)
+    chunk = -(-tiles // CHUNKS)
+    shape = (samples, width, places, block, chunk, centred)
+    return Walk(0, samples * places, places, shape, -(-tiles // chunk))
+
+
+def _walk(x: torch.Tensor, width: int, centred: int) -> Walk:
+    rows = x.numel() // width
+    if crossed(x, width):
+        return plan_across(x.shape[0], width, rows // x.shape[0], centred)
+    return plan(rows, width, centred)
+
+
+def _laid_out(tensor: torch.Tensor, x: torch.Tensor, walk: Walk) -> torch.Tensor:
+    """Give a tensor in the type of ``x``, without gaps in the order of the walk."""
+    tensor = tensor.to(x.dtype)
+    if walk.axis:
+        return dense(tensor).contiguous()
+    return dense(tensor.movedim(-1, 1)).contiguous().movedim(1, -1)
 
 
 @lru_cache(maxsize=1024)
-def _forward_sweeps(dtype, streaming, added, centred, activation, slope, weighted, biased):
-    output = formulas.row_output(activation, _slope(activation, slope), weighted, biased)
+def _forward_sweeps(axis, dtype, streaming, added, centred, activation, slope, weighted, biased):
+    first = formulas.row_first(axis, added)
+    moments = formulas.row_moments(axis, added, bool(centred))
+    output = formulas.row_output(axis, activation, _slope(activation, slope), weighted, biased)
     return (
-        compiled.address(formulas.row_first(added), dtype),
-        compiled.address(formulas.row_moments(added, bool(centred)), dtype, streaming and added),
+        compiled.address(first, dtype),
+        compiled.address(moments, dtype, streaming and added, 1 if axis else BLOCK),
         compiled.address(output, dtype, streaming),
     )
 
 
 @lru_cache(maxsize=1024)
-def _backward_sweeps(dtype, streaming, passed, activation, slope, weighted, biased):
-    kind = (activation, _slope(activation, slope), weighted, biased)
+def _backward_sweeps(axis, dtype, streaming, passed, activation, slope, weighted, biased):
+    kind = (axis, activation, _slope(activation, slope), weighted, biased)
+    gradient = formulas.row_input_gradient(axis, weighted, passed)
     return (
-        compiled.address(formulas.row_gradient_sums(*kind), dtype),
-        compiled.address(formulas.row_input_gradient(weighted, passed), dtype, streaming, BLOCK),
+        compiled.address(formulas.row_gradient_sums(*kind), dtype, block=1 if axis else BLOCK),
+        compiled.address(gradient, dtype, streaming, BLOCK if axis else 1),
     )
 
 
 def compile_sweeps(dtype: torch.dtype) -> None:
     """Compile the sweeps that layers over tensors of a dtype use most; the rest take 30 ms."""
     for streaming in (False, True):
-        for centred, biased in ((1, True), (0, False)):
+        for axis, centred, biased in ((1, 1, True), (1, 0, False), (0, 1, True)):
             for other in (False, True):
-                _forward_sweeps(dtype, streaming, other, centred, None, 0.0, True, biased)
-                _backward_sweeps(dtype, streaming, other, None, 0.0, True, biased)
+                if axis or not other:
+                    _forward_sweeps(axis, dtype, streaming, other, centred, None, 0.0, True, biased)
+                    _backward_sweeps(axis, dtype, streaming, other, None, 0.0, True, biased)
 
 
-def _streams(x: torch.Tensor, width: int, *outputs: torch.Tensor) -> bool:
+def _streams(x: torch.Tensor, walk: Walk, *outputs: torch.Tensor) -> bool:
     size = x.element_size()
     return x.numel() * size >= STREAM and all(
-        (width * size) % 64 == 0 and t.data_ptr() % 64 == 0 for t in outputs
+        (walk.pitch * size) % 64 == 0 and t.data_ptr() % 64 == 0 for t in outputs
     )
 
 
@@ -71,55 +119,55 @@ def forward(x, residual, weight, bias, activation, slope, eps, width, centred):
 
     Returns y, the sum (x without a residual) and stats (4, rows) float64.
     """
-    x = dense(x).contiguous()
-    rows, dtype = x.numel() // width, COMPUTE[x.dtype]
+    walk = _walk(x, width, centred)
+    x, dtype = _laid_out(x, x, walk), COMPUTE[x.dtype]
     total = x
     if residual is not None:
-        residual = dense(residual.to(x.dtype)).contiguous()
+        residual = _laid_out(residual, x, walk)
         total = torch.empty_like(x)
     y = torch.empty_like(x)
-    stats = torch.empty((4, rows), dtype=torch.float64, device="cpu")
-    shape = plan(rows, width, centred)
+    stats = torch.empty((4, walk.rows), dtype=torch.float64, device="cpu")
     sweeps = _forward_sweeps(
-        x.dtype, _streams(x, width, y, total), residual is not None, centred, activation, slope,
-        weight is not None, bias is not None,
+        walk.axis, x.dtype, _streams(x, walk, y, total), residual is not None, centred, activation,
+        slope, weight is not None, bias is not None,
     )  # fmt: skip
     w, b = _parameter(weight, 1.0, width, dtype), _parameter(bias, 0.0, width, dtype)
     at = _address(x)
     integers = (
         x.element_size(), 0, 1, 0, 0, at, at if residual is None else _address(residual),
         y.data_ptr(), 0, 0, total.data_ptr(), w.data_ptr(), b.data_ptr(), stats.data_ptr(), 0,
-        *sweeps, 0, 0, *shape,
+        *sweeps, 0, 0, *walk.shape,
     )  # fmt: skip
-    work, count = x.numel() * x.element_size() * 3, -(-rows // shape[3])
-    kernel = elements.elements_forward
-    if kernel(work, dtype, [(elements.WHOLE, count)], 0, integers, (eps,)):
-        moments_in_float64(total.view(rows, 1, width), eps, stats, 1, bool(centred))
-        kernel(work, dtype, [(elements.AGAIN, count)], 0, integers, (eps,))
+    work, kernel = x.numel() * x.element_size() * 3, FORWARD[walk.axis]
+    if kernel(work, dtype, [(SUMS | APPLY, walk.tasks)], 0, integers, (eps,)):
+        rows = total.reshape(walk.rows, 1, width)
+        moments_in_float64(rows, eps, stats, 1, bool(centred))
+        kernel(work, dtype, [(APPLY, walk.tasks)], 0, integers, (eps,))
     return y, total, stats
 
 
 def backward(g, passed, x, stats, weight, bias, activation, slope, width, centred):
-    """Give the gradients of the input, of weight and of bias (the last two float64)."""
-    x, g = x.contiguous(), dense(g).contiguous()
-    passed = None if passed is None else dense(passed.to(x.dtype)).contiguous()
-    rows, dtype = x.numel() // width, COMPUTE[x.dtype]
+    """Give the input's gradient, and (2, width) float64 of bias and weight."""
+    walk = _walk(x, width, centred)
+    x, g = _laid_out(x, x, walk), _laid_out(g, x, walk)
+    passed = None if passed is None else _laid_out(passed, x, walk)
+    dtype = COMPUTE[x.dtype]
     dx = torch.empty_like(x)
     sums = torch.empty((2, width), dtype=torch.float64, device="cpu")
-    shape = plan(rows, width, centred)
     sweeps = _backward_sweeps(
-        x.dtype, _streams(x, width, dx), passed is not None, activation, slope,
+        walk.axis, x.dtype, _streams(x, walk, dx), passed is not None, activation, slope,
         weight is not None, bias is not None,
     )  # fmt: skip
     w, b = _parameter(weight, 1.0, width, dtype), _parameter(bias, 0.0, width, dtype)
-    at, count = _address(x), -(-rows // shape[3])
+    at = _address(x)
     integers = (
         x.element_size(), 0, 1, int(activation is not None), 0, at,
         at if passed is None else _address(passed), 0, _address(g), dx.data_ptr(), dx.data_ptr(),
-        w.data_ptr(), b.data_ptr(), stats.data_ptr(), sums.data_ptr(), 0, 0, 0, *sweeps, *shape,
+        w.data_ptr(), b.data_ptr(), stats.data_ptr(), sums.data_ptr(), 0, 0, 0, *sweeps,
+        *walk.shape,
     )  # fmt: skip
-    elements.elements_backward(
-        x.numel() * x.element_size() * 3, dtype, [(elements.WHOLE, count)], count * 2 * width,
-        integers, (),
+    BACKWARD[walk.axis](
+        x.numel() * x.element_size() * 3, dtype, [(SUMS | APPLY, walk.tasks)],
+        walk.tasks * 2 * width, integers, (),
     )  # fmt: skip
-    return dx, sums[1], sums[0]
+    return dx, sums

@@ -14,11 +14,11 @@ from numba import carray
 
 from equipoise.ops.jit import inline, splice
 from equipoise.ops.normalize.statistics import (
-    APPLY,
     SUMS,
     affine_of_lines,
     digits_lost,
-    merge_chunks,
+    gradient_of_rows,
+    sums_of_chunks,
     write_statistics,
 )
 from equipoise.ops.normalize.words import (
@@ -155,14 +155,7 @@ def _backward_task(t, i, shape, ones, zeros, stats, partial):
         weights = (i[WEIGHT], i[BIAS])
         gated = i[GATED] + byte
         run(i[SUMS_SWEEP], (n, width, width, g, x, gated, h, a, b, *weights, s, q), (coef, totals))
-        for k in range(n):
-            invstd = stats[2, r0 + k]
-            rest = stats[0, r0 + k] - coef[0, k]
-            moment = (totals[1, k] - rest * totals[0, k]) * invstd
-            slope = -invstd * invstd * moment / width
-            coef[3, k] = invstd
-            coef[4, k] = slope
-            coef[5, k] = -invstd * totals[0, k] * centred / width - slope * rest
+        gradient_of_rows(n, totals, stats[:, r0 : r0 + n], width, centred, coef)
         # what came out of the first sweep needs no activation's derivative any more
         streams = (gated if i[REUSED] else g, x, i[OTHER] + byte, i[DX] + byte)
         numbers = (h, a, b, *more, i[WEIGHT])
@@ -188,12 +181,4 @@ def elements_backward(t, integers, floats, computed):
         ones = np.ones(1, carray(pointer_at(computed, i[WEIGHT]), (1,)).dtype)
         _backward_task(t, i, shape, ones, np.zeros(1, ones.dtype), stats, partial)
     elif t == AFTER:
-        merge_chunks(partial, 0, shape[1])
-        sums = carray(pointer_at(floats, i[SUMMED]), (2, shape[1]))
-        for j in range(2):
-            for k in range(shape[1]):
-                sums[j, k] = partial[0, j, k]
-
-
-# both phases of a chunk of rows, or the second alone
-WHOLE, AGAIN = SUMS | APPLY, APPLY
+        sums_of_chunks(partial, carray(pointer_at(floats, i[SUMMED]), (2, shape[1])))

@@ -95,22 +95,28 @@ def input_gradient(
     return Sweep("input_gradient", formula, axis, ("g", "x", "other"), ("dx",), **lines)
 
 
-# --- weights that change along a row (LayerNorm, RMSNorm) ------------------------------------
+# --- weights that change along a line (LayerNorm, RMSNorm) ------------------------------------
+# A line is a row of memory (``axis`` 1), or a column where an image's channels are not last.
+
+
+def _crossed(axis: int, lines: tuple[str, ...], across: tuple[str, ...] = ()) -> dict:
+    """Give a number a line, and a number for each place along the lines."""
+    return {"rows": lines, "columns": across} if axis else {"columns": lines, "rows": across}
 
 
 @cache
-def row_first(added: bool) -> Sweep:
-    """Sum a row's first numbers, for a shift."""
+def row_first(axis: int, added: bool) -> Sweep:
+    """Sum a line's first numbers, for a shift."""
 
     def formula(v):
         return {"s": v.x + v.other if added else v.x}
 
-    return Sweep("row_first", formula, 1, ("x", "other"), sums=("s",))
+    return Sweep("row_first", formula, axis, ("x", "other"), sums=("s",))
 
 
 @cache
-def row_moments(added: bool, centred: bool) -> Sweep:
-    """Sum x - shift and its square along rows; x may be a sum, which is written."""
+def row_moments(axis: int, added: bool, centred: bool) -> Sweep:
+    """Sum x - shift and its square along lines; x may be a sum, which is written."""
 
     def formula(v):
         x = v.x + v.other if added else v.x
@@ -118,9 +124,8 @@ def row_moments(added: bool, centred: bool) -> Sweep:
         out = {"s": d if centred else d * 0.0, "q": d * d}
         return out | {"total": x} if added else out
 
-    return Sweep(
-        "row_moments", formula, 1, ("x", "other"), ("total",), rows=("shift",), sums=("s", "q")
-    )
+    lines = _crossed(axis, ("shift",))
+    return Sweep("row_moments", formula, axis, ("x", "other"), ("total",), sums=("s", "q"), **lines)
 
 
 def _row_output(v, weighted, biased):
@@ -130,16 +135,16 @@ def _row_output(v, weighted, biased):
 
 
 @cache
-def row_output(activation: str | None, slope: float, weighted: bool, biased: bool) -> Sweep:
+def row_output(
+    axis: int, activation: str | None, slope: float, weighted: bool, biased: bool
+) -> Sweep:
     """Give y = act(((x - shift) * scale + offset) * weight + bias)."""
 
     def formula(v):
         return {"y": activate(_row_output(v, weighted, biased), activation, slope)}
 
-    return Sweep(
-        "row_output", formula, 1, ("x",), ("y",), rows=("shift", "scale", "offset"),
-        columns=("weight", "bias"),
-    )  # fmt: skip
+    numbers = _crossed(axis, ("shift", "scale", "offset"), ("weight", "bias"))
+    return Sweep("row_output", formula, axis, ("x",), ("y",), **numbers)
 
 
 def _row_gated(v, activation, slope, weighted, biased):
@@ -151,23 +156,25 @@ def _row_gated(v, activation, slope, weighted, biased):
 
 
 @cache
-def row_gradient_sums(activation: str | None, slope: float, weighted: bool, biased: bool) -> Sweep:
-    """Sum g * weight, and it times x - shift, along rows; g before the activation, written."""
+def row_gradient_sums(
+    axis: int, activation: str | None, slope: float, weighted: bool, biased: bool
+) -> Sweep:
+    """Sum g * weight, and it times x - shift, along lines; g before the activation, written."""
 
     def formula(v):
         gated, g = _row_gated(v, activation, slope, weighted, biased)
         out = {"s": g, "q": g * (v.x - v.shift)}
         return out if activation is None else out | {"gated": gated}
 
+    numbers = _crossed(axis, ("shift", "scale", "offset"), ("weight", "bias"))
     return Sweep(
-        "row_gradient_sums", formula, 1, ("g", "x"), ("gated",), rows=("shift", "scale", "offset"),
-        columns=("weight", "bias"), sums=("s", "q"),
-    )  # fmt: skip
+        "row_gradient_sums", formula, axis, ("g", "x"), ("gated",), sums=("s", "q"), **numbers
+    )
 
 
 @cache
-def row_input_gradient(weighted: bool, passed: bool) -> Sweep:
-    """Give dx = a * g * weight + b * (x - shift) + c, and sum g and g * xhat down the columns.
+def row_input_gradient(axis: int, weighted: bool, passed: bool) -> Sweep:
+    """Give dx = a * g * weight + b * (x - shift) + c, and sum g and g * xhat across the lines.
 
     g is the gradient before the activation; ``passed``: what reaches x past the norm is added.
     """
@@ -178,8 +185,8 @@ def row_input_gradient(weighted: bool, passed: bool) -> Sweep:
         xhat = (v.x - v.shift) * v.scale + v.offset
         return {"dx": dx + v.other if passed else dx, "dbias": g, "dweight": g * xhat}
 
+    numbers = _crossed(axis, ("shift", "scale", "offset", "a", "b", "c"), ("weight",))
     return Sweep(
-        "row_input_gradient", formula, 0, ("g", "x", "other"), ("dx",),
-        rows=("shift", "scale", "offset", "a", "b", "c"), columns=("weight",),
-        sums=("dbias", "dweight"),
+        "row_input_gradient", formula, 1 - axis, ("g", "x", "other"), ("dx",),
+        sums=("dbias", "dweight"), **numbers,
     )  # fmt: skip

@@ -2,7 +2,8 @@
 
 import torch
 
-from equipoise.ops.normalize.op import ACTIVATIONS, direct, plain_backward
+from equipoise.ops.normalize.layout import crossed
+from equipoise.ops.normalize.op import ACTIVATIONS, direct, parameter_gradients, plain_backward
 from equipoise.ops.normalize.reference import activate, moments
 
 _library = torch.library.Library("equipoise", "FRAGMENT")
@@ -13,7 +14,7 @@ _library.define(
 _library.define(
     "rows_backward(Tensor grad, Tensor? passed, Tensor x, Tensor stats, Tensor? weight, "
     "Tensor? bias, int activation, float negative_slope, int width, bool centred) "
-    "-> (Tensor, Tensor, Tensor)"
+    "-> (Tensor, Tensor)"
 )
 
 
@@ -39,29 +40,25 @@ def _forward_operator(x, residual, *args):
     return y, x.new_empty(0) if residual is None else total, stats
 
 
-def _backward_operator(*args):
-    dx, dweight, dbias = _backward(*args)
-    return dx, dweight.clone(), dbias.clone()
+def _fake_like(x, width):
+    if crossed(x, width):
+        return torch.empty_like(x)
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
 
 
 def _fake_forward(x, residual, weight, bias, activation, slope, eps, width, centred):
-    y = torch.empty_like(x, memory_format=torch.contiguous_format)
+    y = _fake_like(x, width)
     stats = x.new_empty((4, x.numel() // width), dtype=torch.float64)
     return y, x.new_empty(0) if residual is None else torch.empty_like(y), stats
 
 
 def _fake_backward(g, passed, x, stats, weight, bias, activation, slope, width, centred):
-    vector = x.new_empty((width,), dtype=torch.float64)
-    return (
-        torch.empty_like(x, memory_format=torch.contiguous_format),
-        vector,
-        torch.empty_like(vector),
-    )
+    return _fake_like(x, width), x.new_empty((2, width), dtype=torch.float64)
 
 
 for _name, _kernel, _fake in (
     ("rows_forward", _forward_operator, _fake_forward),
-    ("rows_backward", _backward_operator, _fake_backward),
+    ("rows_backward", _backward, _fake_backward),
 ):
     _library.impl(_name, _kernel, "CPU")
     torch.library.register_fake(f"equipoise::{_name}", _fake, lib=_library)
@@ -117,7 +114,8 @@ class NormalizeRows(torch.autograd.Function):
         else:
             run = _backward if direct() else torch.ops.equipoise.rows_backward
             code = ACTIVATIONS.index(activation)
-            dx, dweight, dbias = run(g, passed, x, stats, weight, bias, code, slope, width, centred)
+            dx, sums = run(g, passed, x, stats, weight, bias, code, slope, width, centred)
+            dbias, dweight = parameter_gradients(sums, weight, bias)
             dweight = dweight.view(weight.shape) if needs[2] else None
             dbias = dbias.view(bias.shape) if needs[3] else None
         return (

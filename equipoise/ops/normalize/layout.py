@@ -32,3 +32,13 @@ def dense(x: torch.Tensor, like: torch.Tensor | None = None) -> torch.Tensor:
         return x
     wanted = format_of(x if like is None else like)
     return x.contiguous(memory_format=wanted)
+
+
+def crossed(x: torch.Tensor, width: int) -> bool:
+    """Tell whether rows of the last axis lie across memory, as an image's channels at a position.
+
+    ``x`` is (N, ..., C) with C = ``width``, and the memory that of a contiguous (N, C, ...).
+    """
+    if x.dim() < 3 or x.shape[-1] != width or x.is_contiguous():
+        return False
+    return x.movedim(-1, 1).is_contiguous()

@@ -108,3 +108,28 @@ def gradient_of_lines(l0, l1, per, stats, weight, sums, count, training, centred
         for k in range(begin, begin + per):
             coef[1, k] = b if training else 0.0
             coef[2, k] = -stats[2, r] * total / count - b * rest if training else 0.0
+
+
+@inline
+def gradient_of_rows(n, totals, stats, width, centred, coef):
+    """Write coef[3:6], a, b, c of n rows: dx = a * g * weight + b * (x - shift) + c.
+
+    ``totals`` (2, n) are the sums of g * weight, and of it times x - shift, in each row.
+    """
+    for k in range(n):
+        invstd = stats[2, k]
+        rest = stats[0, k] - coef[0, k]
+        moment = (totals[1, k] - rest * totals[0, k]) * invstd
+        slope = -invstd * invstd * moment / width
+        coef[3, k] = invstd
+        coef[4, k] = slope
+        coef[5, k] = -invstd * totals[0, k] * centred / width - slope * rest
+
+
+@inline
+def sums_of_chunks(partial, sums):
+    """Add up the chunks' (chunks, 2, width) sums of g and g * xhat in their order."""
+    merge_chunks(partial, 0, sums.shape[1])
+    for j in range(2):
+        for k in range(sums.shape[1]):
+            sums[j, k] = partial[0, j, k]

@@ -23,8 +23,8 @@ NORMALIZE, SWEEP = "equipoise.ops.normalize", "equipoise.ops.sweep"
 # the modules that run as plain Python; others are themselves
 PLAIN = tuple(
     [f"{NORMALIZE}.{name}" for name in (
-        "activations", "formulas", "statistics", "words", "rows", "columns", "elements", "running",
-        "cpu", "cpu_elements",
+        "activations", "formulas", "statistics", "words", "rows", "columns", "elements",
+        "positions", "running", "cpu", "cpu_elements",
     )]
     + [f"{SWEEP}.{name}" for name in ("tasks", "call", "compiled")]
 )  # fmt: skip
@@ -34,7 +34,8 @@ SMALL = {
     "columns": {"RUN": 3, "FIRST": 2},
     "cpu": {"CHUNK": 20, "WIDTH": 12},
     "elements": {"RUN": 4, "FIRST": 3},
-    "cpu_elements": {"NUMBERS": 20, "CHUNKS": 4},
+    "positions": {"RUN": 4, "FIRST": 3},
+    "cpu_elements": {"NUMBERS": 20, "PLACES": 3, "CHUNKS": 4},
 }
 _NUMPY = {
     torch.float32: np.float32, torch.float64: np.float64, types.float32: np.float32,
@@ -242,8 +243,11 @@ class Sources:
             real = import_module(name)
             return SimpleNamespace(**{k: getattr(v, "py_func", v) for k, v in vars(real).items()})
         if name == f"{NORMALIZE}.layout":
-            dense = import_module(name).dense
-            return SimpleNamespace(dense=lambda *a, **o: self.memory.add(dense(*a, **o)))
+            layout = import_module(name)
+            return SimpleNamespace(
+                dense=lambda *a, **o: self.memory.add(layout.dense(*a, **o)),
+                crossed=layout.crossed,
+            )
         special = {
             "torch": lambda: Torch(self.memory), "numpy": lambda: Numpy(self.memory),
             # in kernels NaN has a floor

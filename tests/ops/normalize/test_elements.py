@@ -29,16 +29,27 @@ def data(rows, width, dtype, offset=0.5):
     return x + offset, r, w, b, g, p
 
 
+def across(tensor, samples):
+    """Give rows (samples * places, width) as (samples, places, width) that lie across memory."""
+    tensor = tensor.view(samples, -1, tensor.shape[-1])
+    return tensor.movedim(-1, 1).contiguous().movedim(1, -1)
+
+
 def check(
-    kernels, size, dtype, *, activation=None, residual=False, affine=True, centred=True, offset=0.5
-):
-    """Raise where y, the sum or a gradient is off."""
+    kernels, size, dtype, *, activation=None, residual=False, affine=True, centred=True,
+    offset=0.5, samples=0,
+):  # fmt: skip
+    """Raise where y, the sum or a gradient is off; with ``samples`` rows lie across memory."""
     x, r, w, b, g, p = data(*size, dtype, offset)
+    if samples:
+        x, r, g, p = (across(t, samples) for t in (x, r, g, p))
     r, p = (r, p) if residual else (None, None)
     w, b = w if affine else None, b if affine and centred else None
     width = size[1]
     y, total, stats = kernels.forward(x, r, w, b, activation, 0.01, 1e-5, width, int(centred))
-    dx, dw, db = kernels.backward(g, p, total, stats, w, b, activation, 0.01, width, int(centred))
+    call = (g, p, total, stats, w, b, activation, 0.01, width, int(centred))
+    dx, (db, dw) = kernels.backward(*call)
+    assert y.stride() == total.stride() == dx.stride() == x.stride()
     wide = [t if t is None else t.double().requires_grad_() for t in (x, w, b)]
     s = wide[0] if r is None else wide[0] + r.double()
     norm = (
@@ -70,12 +81,30 @@ def test_against_float64(size, dtype):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_every_activation(activation):
     for residual in (False, True):
-        check(cpu_elements, (40, 90), torch.float64, activation=activation, residual=residual)
+        options = {"activation": activation, "residual": residual}
+        check(cpu_elements, (40, 90), torch.float64, **options)
+        check(cpu_elements, (40, 90), torch.float64, samples=2, **options)
+
+
+# samples x places x width: tails of vectors, several tiles, several chunks, runs of channels
+ACROSS = [(1, 2, 3), (3, 5, 7), (2, 100, 64), (2, 49, 300), (9, 333, 96), (70, 65, 5)]
+
+
+@pytest.mark.usefixtures("nan_filled")
+@pytest.mark.parametrize("size", ACROSS)
+@pytest.mark.parametrize("dtype", BOUNDS)
+def test_rows_across_memory_against_float64(size, dtype):
+    samples, places, width = size
+    for options in ({}, {"residual": True, "activation": "gelu"}, {"affine": False}):
+        check(cpu_elements, (samples * places, width), dtype, samples=samples, **options)
+        options = {**options, "centred": False}
+        check(cpu_elements, (samples * places, width), dtype, samples=samples, **options)
 
 
 @pytest.mark.parametrize("offset", [1e2, 1e4, 1e6])
 def test_a_mean_far_from_zero(offset):
     check(cpu_elements, (64, 384), torch.float32, offset=offset)
+    check(cpu_elements, (64, 384), torch.float32, offset=offset, samples=2)
 
 
 def test_digits_that_were_lost_are_taken_again():
@@ -85,19 +114,25 @@ def test_digits_that_were_lost_are_taken_again():
     y, _, _ = cpu_elements.forward(x, None, None, None, None, 0.0, 1e-5, 1000, 1)
     exact = F.layer_norm(x.double(), (1000,))
     assert (y - exact).norm() / exact.norm() < 2e-6
+    y, _, _ = cpu_elements.forward(across(x, 2), None, None, None, None, 0.0, 1e-5, 1000, 1)
+    assert (y.reshape(20, 1000) - exact).norm() / exact.norm() < 2e-6
 
 
 @pytest.mark.usefixtures("nan_filled")
 def test_large_rows_past_the_caches():
     for dtype in (torch.float32, torch.bfloat16):
         check(cpu_elements, (700, 2048), dtype, residual=True)
+        check(cpu_elements, (2 * 512, 1024), dtype, residual=True, samples=2)
 
 
-def test_the_same_bits_at_any_thread_count(monkeypatch):
+@pytest.mark.parametrize("samples", [0, 3])
+def test_the_same_bits_at_any_thread_count(samples, monkeypatch):
     found = []
     for threads in (1, 2):
         monkeypatch.setattr(jit, "threads", lambda threads=threads: threads)
         x, r, w, b, g, p = data(3000, 257, torch.float32)
+        if samples:
+            x, r, g, p = (across(t, samples) for t in (x, r, g, p))
         y, total, stats = cpu_elements.forward(x, r, w, b, "relu", 0.0, 1e-5, 257, 1)
         found.append((y, stats[:3], *cpu_elements.backward(
             g, p, total, stats, w, b, "relu", 0.0, 257, 1
@@ -112,14 +147,30 @@ BREAKS = {
         "a block short": {"n = min(block, end - r0)": "n = min(block - 1, end - r0)"},
         "sums of the rows before": {"            totals[0, k] = 0.0": "            pass"},
         "the shift not the sweep's": {"own[0, k] = coef[0, k]": "own[0, k] = 0.0"},
+        "sums never flushed": {"_flush(own, t, partial)\n": "pass\n"},
+        "a run kept": {"            own[j, k] = 0\n": "            pass\n"},
+        "always from g": {"gated if i[REUSED] else g": "g"},
+    },
+    "positions": {
+        "a tile short of its chunk": {
+            "min(shape[0] * _tiles(shape), (t + 1) * shape[4])": "(t + 1) * shape[4]"
+        },
+        "a tile short": {"return min(block, places - p0),": "return min(block - 1, places - p0),"},
+        "the first sample's numbers": {"sample * shape[1] * places + p0": "p0"},
+        "the first sample's statistics": {"sample * places + p0\n": "p0\n"},
+        "sums of the positions before": {"            totals[0, j, k] = 0.0": "            pass"},
+        "the shift not the sweep's": {"stats[0, k] = coef[0, k]": "stats[0, k] = 0.0"},
+        "a run kept": {"            own[j, k] = 0\n": "            pass\n"},
+        "one run of channels": {"range(0, width, RUN)": "range(0, min(width, RUN), RUN)"},
+        "the first weights": {"i[WEIGHT] + past, i[BIAS] + past": "i[WEIGHT], i[BIAS]"},
+        "always from g": {"i[GATED] if i[REUSED] else i[G]": "i[G]"},
+    },
+    "statistics": {
         "the rest of the mean dropped": {"totals[1, k] - rest * totals[0, k]": "totals[1, k]"},
         "unbiased": {"* moment / width": "* moment / (width - 1)"},
         "the mean's term dropped": {"-invstd * totals[0, k] * centred / width": "0.0"},
-        "centred where it is not": {"* centred / width": "/ width"},
-        "sums never flushed": {"_flush(own, t, partial)\n": "pass\n"},
-        "a run kept": {"            own[j, k] = 0\n": "            pass\n"},
-        "chunks not merged": {"        merge_chunks(partial, 0, shape[1])\n": ""},
-        "always from g": {"gated if i[REUSED] else g": "g"},
+        "centred where it is not": {"totals[0, k] * centred / width": "totals[0, k] / width"},
+        "chunks not merged": {"    merge_chunks(partial, 0, sums.shape[1])\n": ""},
     },
     "formulas": {
         "the sum not summed": {"x = v.x + v.other if added else v.x": "x = v.x"},
@@ -149,14 +200,20 @@ def check_all(kernels):
         {"offset": 1e4}, {"affine": False, "activation": "relu"},
     ):  # fmt: skip
         check(kernels, (37, 6), torch.float32, **options)
+        check(kernels, (3 * 13, 6), torch.float32, samples=3, **options)
 
 
 def test_the_unbroken_sources_pass():
     assert SMALL["elements"]["RUN"] < 37
+    assert SMALL["positions"]["RUN"] < 6
     kernels = plain()
-    rows, _, block, chunk, _ = kernels.plan(37, 6, 1)
+    rows, _, block, chunk, _ = kernels.plan(37, 6, 1).shape
     assert 1 < block < chunk < rows
     assert rows % chunk
+    samples, _, places, block, chunk, _ = kernels.plan_across(3, 6, 13, 1).shape
+    assert 1 < block < places
+    assert places % block
+    assert 1 < chunk < samples * -(-places // block)
     with np.errstate(all="ignore"):
         check_all(kernels)
 
