@@ -68,8 +68,10 @@ def formula(x, residual, weight, bias, activation, slope, eps, width, centred):
     """y = act((s - mean) / sqrt(var + eps) * weight + bias) with s = x + residual; give y and s."""
     total = x if residual is None else x + residual
     wide = total if total.dtype == torch.float64 else total.float()
-    deviation, _, variance = moments(wide.reshape(-1, 1, width), 1, centred)
-    y = (deviation * torch.rsqrt(variance + eps)).reshape(-1, width)
+    # one axis stays where it lies
+    rows = wide if wide.shape[-1:] == (width,) else wide.reshape(-1, width)
+    deviation, _, variance = moments(rows, [-1], centred)
+    y = deviation * torch.rsqrt(variance + eps)
     if weight is not None:
         y = y * weight.reshape(-1).to(y.dtype)
     if bias is not None:

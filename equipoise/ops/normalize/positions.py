@@ -47,7 +47,7 @@ from equipoise.ops.sweep.call import address, run
 from equipoise.ops.sweep.tasks import AFTER, ANSWER, PHASE, SCRATCH, TaskKernel, pointer_at
 
 # channels that are summed in the compute type before float64 takes over
-RUN = 128
+RUN = 32
 # how many channels give the first shift
 FIRST = 8
 

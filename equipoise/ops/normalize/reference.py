@@ -24,14 +24,13 @@ def folded(x: Tensor, groups: int) -> tuple[Tensor, list[int]]:
     return x, axes_of(x)[0]
 
 
-def moments(x: Tensor, groups: int = 0, centred: bool = True) -> tuple[Tensor, Tensor, Tensor]:
-    """Give x - mean, the mean and the biased variance of each statistic, to broadcast.
+def moments(x: Tensor, axes: list[int], centred: bool = True) -> tuple[Tensor, Tensor, Tensor]:
+    """Give x - mean, the mean and the biased variance over some axes, to broadcast.
 
     The mean is taken twice: the second time of small numbers, so that no digit is lost where
     |mean| is large against the standard deviation.  Where it is not taken away (``centred``
     False) it is 0, and the variance is the mean square.
     """
-    x, axes = folded(x, groups)
     if not centred:
         square = (x * x).mean(axes, keepdim=True)
         return x, torch.zeros_like(square), square
@@ -66,7 +65,7 @@ def normalize(
     _, shape = axes_of(x)
     wide = x if x.dtype == torch.float64 else x.float()
     if mean is None:
-        deviation, mean, variance = moments(wide, groups, centred)
+        deviation, mean, variance = moments(*folded(wide, groups), centred)
     else:
         mean, variance = mean.to(wide.dtype).view(shape), variance.to(wide.dtype).view(shape)
         deviation = wide - mean
@@ -83,10 +82,9 @@ def normalize(
 
 def moments_in_float64(x: Tensor, eps: float, stats: Tensor, groups=0, centred=True) -> None:
     """Write mean, biased variance and 1 / sqrt(variance + eps) taken in float64 into ``stats``."""
-    wide = x.detach().double()
-    _, mean, variance = (t.flatten() for t in moments(wide, groups, bool(centred)))
+    plain, axes = folded(x.detach().double(), groups)
+    _, mean, variance = (t.flatten() for t in moments(plain, axes, bool(centred)))
     # an infinite value has an infinite mean; its distance to that mean is no number
-    plain, axes = folded(wide, groups)
     mean = torch.where(mean.isnan(), plain.mean(axes).flatten(), mean)
     stats[0], stats[1], stats[2] = mean, variance, torch.rsqrt(variance + eps)
 
