@@ -1,6 +1,6 @@
-"""The one place that picks what runs: our CPU kernels, aten, or the plain formula.
+"""The one place that picks what runs: our kernels, aten, or the plain formula.
 
-Order of choice: ``EQUIPOISE_BACKEND`` (reference, aten, cpu), then measured rules.  A forced
+Order of choice: ``EQUIPOISE_BACKEND`` (reference, aten, cpu, gpu), then measured rules.  A forced
 backend that cannot run raises; a fallback is logged once, at DEBUG.
 """
 
@@ -10,15 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
+from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from equipoise.ops.normalize.op import direct, plain_tensors
+from equipoise.ops.normalize.op import INTERPRETED, direct, on_gpu, plain_tensors
 
 log = logging.getLogger("equipoise")
-BACKENDS = ("reference", "aten", "cpu")
+BACKENDS = ("reference", "aten", "cpu", "gpu")
+_TRITON = find_spec("triton") is not None
 _FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 
 
@@ -33,8 +35,10 @@ def forced() -> str | None:
 
 
 def kernel_runs(x: torch.Tensor) -> bool:
-    """Tell whether the CPU kernels take this tensor."""
-    return x.device.type == "cpu" and x.dtype in _FLOATS and x.layout == torch.strided
+    """Tell whether the kernels of the tensor's device take it."""
+    if x.dtype not in _FLOATS or x.layout != torch.strided:
+        return False
+    return x.device.type == "cpu" or (x.is_cuda and _TRITON)
 
 
 # below this many numbers a call costs more than its arithmetic, and aten's calls cost less
@@ -69,6 +73,8 @@ def small(x: torch.Tensor) -> bool:
     """
     if x.numel() > SMALL or x.dtype not in (torch.float32, torch.float64) or _forked:
         return False
+    if x.device.type != "cpu":
+        return False
     return x.dim() > 2 and x.is_contiguous() and x.numel() > x.shape[0] * x.shape[1] > x.shape[0]
 
 
@@ -98,7 +104,7 @@ _NOT_TORCHS = Choice("formula", "torch has no operator for it, and no kernel tak
 _COMPILED = Choice("kernel", "torch.compile holds our operator")
 _FORCED_ATEN = Choice("aten", "EQUIPOISE_BACKEND=aten")
 _FORCED_FORMULA = Choice("formula", "EQUIPOISE_BACKEND=reference")
-_FORCED_KERNEL = Choice("kernel", "EQUIPOISE_BACKEND=cpu")
+_FORCED_KERNELS = {k: Choice("kernel", f"EQUIPOISE_BACKEND={k}") for k in ("cpu", "gpu")}
 _WATCHED = Choice("formula", "a transform, forward AD or a tensor subclass looks on")
 _UNTAKEN = Choice("formula", "no kernel takes this dtype on this device")
 _SMALL = Choice("small", f"up to {SMALL} numbers torch's operator is quicker, and accurate here")
@@ -137,8 +143,8 @@ def _choice(x, vectors, extra, exporting, aten, small_calls) -> Choice:
     if not kernel_runs(x):
         _fell_back(f"{_UNTAKEN.why}: {x.dtype}, {x.device.type}")
         return _UNTAKEN
-    if backend == "cpu":
-        return _FORCED_KERNEL
+    if backend in _FORCED_KERNELS:
+        return _FORCED_KERNELS[backend]
     alike = small_calls and small(x) and direct()
     alike = alike and all(v is None or v.dtype == x.dtype for v in vectors)
     return _SMALL if alike else _KERNEL
@@ -146,10 +152,20 @@ def _choice(x, vectors, extra, exporting, aten, small_calls) -> Choice:
 
 def _check_forced(x: torch.Tensor, backend: str | None) -> None:
     """Refuse a tensor that the forced kernels cannot take."""
-    if backend == "cpu" and x.device.type != "meta" and not kernel_runs(x):
+    if backend not in _FORCED_KERNELS or x.device.type == "meta":
+        return
+    if backend == "gpu" and not _TRITON:
         raise RuntimeError(
-            "EQUIPOISE_BACKEND=cpu runs on strided CPU tensors of 16, 32 or 64 bits; the "
-            f"input is {x.dtype} on {x.device}: unset the variable or move the input"
+            "EQUIPOISE_BACKEND=gpu runs Triton's kernels, and triton is not installed: "
+            "pip install 'equipoise[gpu]', or unset the variable"
+        )
+    on_device = on_gpu(x) if backend == "gpu" else x.device.type == "cpu"
+    if not on_device or not kernel_runs(x):
+        kind = "CUDA" if backend == "gpu" else "CPU"
+        hint = "" if backend == "cpu" or INTERPRETED else ", or set TRITON_INTERPRET=1 for tests"
+        raise RuntimeError(
+            f"EQUIPOISE_BACKEND={backend} runs on strided {kind} tensors of 16, 32 or 64 bits; the "
+            f"input is {x.dtype} on {x.device}: unset the variable or move the input{hint}"
         )
 
 

@@ -1,8 +1,14 @@
 """Fixtures of the layers' tests: which kernels run, and how many threads."""
 
+import os
+
 import pytest
 import torch
 from _subject import IS_TORCH
+
+# without a GPU these run in a process of their own, which test_gpu_interpreted starts
+if not torch.cuda.is_available() and os.environ.get("TRITON_INTERPRET") != "1":
+    collect_ignore = ["test_norms_gpu.py"]
 
 
 @pytest.fixture(autouse=True)

@@ -48,7 +48,7 @@ def test_small_inputs_go_to_torch_unless_digits_are_lost():
     assert nn.explain(layer, x).backend == "cpu"
 
 
-@pytest.mark.parametrize("name", dispatch.BACKENDS)
+@pytest.mark.parametrize("name", ["reference", "aten", "cpu"])
 def test_a_forced_backend_is_the_reason(name, monkeypatch):
     monkeypatch.setenv("EQUIPOISE_BACKEND", name)
     found = nn.explain(nn.BatchNorm2d(3), torch.randn(SMALL))

@@ -3,7 +3,13 @@
 import torch
 
 from equipoise.ops.normalize.layout import crossed
-from equipoise.ops.normalize.op import ACTIVATIONS, direct, parameter_gradients, plain_backward
+from equipoise.ops.normalize.op import (
+    ACTIVATIONS,
+    direct,
+    on_gpu,
+    parameter_gradients,
+    plain_backward,
+)
 from equipoise.ops.normalize.reference import activate, moments
 
 _library = torch.library.Library("equipoise", "FRAGMENT")
@@ -18,20 +24,25 @@ _library.define(
 )
 
 
-def _forward(x, residual, weight, bias, activation, slope, eps, width, centred):
+def _kernels(x: torch.Tensor):
+    """Give the module of the kernels that take this tensor, imported on first use."""
+    if on_gpu(x):
+        from equipoise.ops.normalize import gpu_elements
+
+        return gpu_elements
     from equipoise.ops.normalize import cpu_elements
 
+    return cpu_elements
+
+
+def _forward(x, residual, weight, bias, activation, slope, eps, width, centred):
     name = ACTIVATIONS[activation]
-    return cpu_elements.forward(x, residual, weight, bias, name, slope, eps, width, int(centred))
+    return _kernels(x).forward(x, residual, weight, bias, name, slope, eps, width, int(centred))
 
 
 def _backward(g, passed, x, stats, weight, bias, activation, slope, width, centred):
-    from equipoise.ops.normalize import cpu_elements
-
     name = ACTIVATIONS[activation]
-    return cpu_elements.backward(
-        g, passed, x, stats, weight, bias, name, slope, width, int(centred)
-    )
+    return _kernels(x).backward(g, passed, x, stats, weight, bias, name, slope, width, int(centred))
 
 
 def _forward_operator(x, residual, *args):
@@ -60,7 +71,8 @@ for _name, _kernel, _fake in (
     ("rows_forward", _forward_operator, _fake_forward),
     ("rows_backward", _backward, _fake_backward),
 ):
-    _library.impl(_name, _kernel, "CPU")
+    for _device in ("CPU", "CUDA"):
+        _library.impl(_name, _kernel, _device)
     torch.library.register_fake(f"equipoise::{_name}", _fake, lib=_library)
 
 

@@ -1,8 +1,10 @@
 """The kernels as operators of ``torch.library``, and their autograd.
 
-Eager code on plain CPU tensors calls the kernels directly; under ``torch.compile`` and other
-dispatch modes the operators stand for them, so that tracers see one opaque node each way.
+Eager code on plain tensors calls the kernels of their device directly; under ``torch.compile``
+and other dispatch modes the operators stand for them, so that tracers see one opaque node each way.
 """
+
+import os
 
 import torch
 from torch import Tensor
@@ -14,6 +16,8 @@ from equipoise.ops.normalize.layout import dense
 ACTIVATIONS = (None, "relu", "leaky_relu", "silu", "gelu")
 # sign of the output = sign before the activation: the output serves as the mask
 _BY_SIGN = ("relu",)
+# triton reads this once, when it is imported: its kernels then run on the CPU, slowly, for tests
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
 _library = torch.library.Library("equipoise", "DEF")
 _library.define(
@@ -31,26 +35,37 @@ _library.define(
 )
 
 
-def _forward(x, weight, bias, add, activation, negative_slope, eps, groups, centred):
+def on_gpu(x: Tensor) -> bool:
+    """Tell whether the GPU's kernels take this tensor."""
+    return x.is_cuda or (INTERPRETED and os.environ.get("EQUIPOISE_BACKEND") == "gpu")
+
+
+def _kernels(x: Tensor):
+    """Give the module of the kernels that take this tensor, imported on first use."""
+    if on_gpu(x):
+        from equipoise.ops.normalize import gpu
+
+        return gpu
     from equipoise.ops.normalize import cpu
 
-    name = ACTIVATIONS[activation]
-    return cpu.forward(x, weight, bias, add, None, name, negative_slope, eps, groups, int(centred))
+    return cpu
 
 
-def _apply(x, weight, bias, add, stats, activation, negative_slope):
-    from equipoise.ops.normalize import cpu
+def _forward(x, weight, bias, add, act, negative_slope, eps, groups, centred):
+    return _kernels(x).forward(
+        x, weight, bias, add, None, ACTIVATIONS[act], negative_slope, eps, groups, int(centred)
+    )
 
-    name = ACTIVATIONS[activation]
-    return cpu.forward(x, weight, bias, add, stats, name, negative_slope, 0.0)[0]
+
+def _apply(x, weight, bias, add, stats, act, negative_slope):
+    name = ACTIVATIONS[act]
+    return _kernels(x).forward(x, weight, bias, add, stats, name, negative_slope, 0.0)[0]
 
 
 def _backward(
     g, x, other, stats, weight, bias, act, slope, from_output, training, want_add, groups, centred
 ):  # fmt: skip
-    from equipoise.ops.normalize import cpu
-
-    return cpu.backward(
+    return _kernels(x).backward(
         g, x, other, stats, weight, bias, ACTIVATIONS[act], slope, from_output, training, want_add,
         groups, int(centred),
     )  # fmt: skip
@@ -87,7 +102,8 @@ for _name, _kernel, _fake in (
     ("normalize_apply", _apply, _fake_apply),
     ("normalize_backward", _backward_operator, _fake_backward),
 ):
-    _library.impl(_name, _kernel, "CPU")
+    for _device in ("CPU", "CUDA"):
+        _library.impl(_name, _kernel, _device)
     torch.library.register_fake(f"equipoise::{_name}", _fake, lib=_library)
 
 
@@ -98,9 +114,7 @@ def direct() -> bool:
 
 def update_running(running_mean, running_var, stats, momentum, count):
     """Move the running buffers towards the batch's statistics, in place, by a kernel."""
-    from equipoise.ops.normalize import cpu
-
-    cpu.running(running_mean, running_var, stats, momentum, count)
+    _kernels(running_mean).running(running_mean, running_var, stats, momentum, count)
 
 
 def forward(x, weight, bias, add, stats, activation, negative_slope, eps, groups=0, centred=True):
