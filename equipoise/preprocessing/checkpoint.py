@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
@@ -38,19 +39,28 @@ class Checkpoint:
         if not os.path.lexists(self.path):
             return Fold(), Position(), 0
         tensors, words = saved.read(self.path, FORMAT, "checkpoint")
-        try:
+        with self._usable():
             then, rows = words["identity"], int(words["rows"])
             position = Position(**words["position"])
+        self._require_same(then)
+        with self._usable():
             found = Fold(self._part(tensors, i, count) for i, count in enumerate(words["parts"]))
+        return found, position, rows
+
+    @contextmanager
+    def _usable(self):
+        try:
+            yield
         except (KeyError, ValueError, TypeError) as error:
             raise UsageError(f"{self.path} holds no usable checkpoint: {error}") from error
+
+    def _require_same(self, then: dict[str, Any]) -> None:
         for what, now in self.identity.items():
             if then.get(what) != now:
                 raise UsageError(
                     f"{self.path} was made with other {what}: give those again, or remove it and "
                     f"start anew. Then {then.get(what)!r:.200}, now {now!r:.200}"
                 )
-        return found, position, rows
 
     def _part(self, tensors, number: int, count: int) -> tuple[int, Any]:
         prefix = f"{number}."

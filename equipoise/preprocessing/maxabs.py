@@ -6,7 +6,7 @@ import numpy as np
 
 from equipoise.ops.scale.op import Affine
 from equipoise.preprocessing.base import Scaler
-from equipoise.preprocessing.summaries import MomentsSummary
+from equipoise.preprocessing.summaries import Extremes
 
 
 class MaxAbsScaler(Scaler):
@@ -46,7 +46,7 @@ class MaxAbsScaler(Scaler):
            [ 1. ,  0.5]])
     """
 
-    _Summary = MomentsSummary
+    _Summary = Extremes
     _parameter_constraints: ClassVar[dict] = {
         "copy": ["boolean"],
         "clip": ["boolean"],
@@ -61,13 +61,11 @@ class MaxAbsScaler(Scaler):
         self.shared = shared
 
     def _summarize(self, X, weights=None):
-        return MomentsSummary.of(X, weights)
+        return Extremes.of(X)
 
     def _adopt(self, summary: Any):
         self._summary = summary
-        found = summary.per_column(self.shared)
-        largest = np.maximum(np.abs(found["min"]), np.abs(found["max"]))
-        self.max_abs_ = np.where(found["count"] == 0, np.nan, largest)
+        self.max_abs_ = np.maximum(*map(np.abs, summary.ends(self.shared)))
         self.scale_ = np.where(self.max_abs_ == 0, 1.0, self.max_abs_)
         self.n_samples_seen_ = summary.rows()
 

@@ -8,7 +8,7 @@ from scipy import sparse
 from equipoise.ops.scale.op import Affine
 from equipoise.preprocessing import constant
 from equipoise.preprocessing.base import Scaler
-from equipoise.preprocessing.summaries import MomentsSummary
+from equipoise.preprocessing.summaries import Extremes
 
 
 class MinMaxScaler(Scaler):
@@ -51,7 +51,7 @@ class MinMaxScaler(Scaler):
     array([-1. , -0.5,  0. ,  1. ])
     """
 
-    _Summary = MomentsSummary
+    _Summary = Extremes
     _parameter_constraints: ClassVar[dict] = {
         "feature_range": [tuple],
         "copy": ["boolean"],
@@ -82,14 +82,11 @@ class MinMaxScaler(Scaler):
             )
 
     def _summarize(self, X, weights=None):
-        return MomentsSummary.of(X, weights)
+        return Extremes.of(X)
 
     def _adopt(self, summary: Any):
         self._summary = summary
-        found = summary.per_column(self.shared)
-        nothing = found["count"] == 0
-        self.data_min_ = np.where(nothing, np.nan, found["min"])
-        self.data_max_ = np.where(nothing, np.nan, found["max"])
+        self.data_min_, self.data_max_ = summary.ends(self.shared)
         with np.errstate(over="ignore"):
             self.data_range_ = self.data_max_ - self.data_min_
         self._require_range()

@@ -25,7 +25,7 @@ def lines(scaler, path: str) -> Iterator[Any]:
     yield _table(scaler, summary, names)
     if hasattr(summary, "quantiles"):
         yield Text("pictures: histograms from the 1st to the 99th percentile")
-    elif summary is not None:
+    elif hasattr(summary, "moments"):
         yield Text("pictures: from min to max, ● the mean, ━ one standard deviation about it")
 
 
@@ -33,9 +33,7 @@ def _rows(scaler) -> str:
     summary = getattr(scaler, "_summary", None)
     if summary is None:
         return "fitted exactly"
-    moments = summary.moments
-    rows = float((moments.count + moments.nan_count).max(initial=0))
-    return f"fitted on {rows:,.15g} rows"
+    return f"fitted on {summary.rows():,} rows"
 
 
 def _names(scaler) -> list[str]:
@@ -67,11 +65,11 @@ def _numbers(scaler, summary) -> dict[str, np.ndarray]:
     """Give the numbers of each column: what was seen, and what the scaler makes of it."""
     found = {}
     if summary is not None:
-        moments = summary.moments
-        found = {"count": moments.count}
-        if moments.nan_count.any():
-            found["missing"] = moments.nan_count
-        found |= {"min": moments.min, "max": moments.max}
+        known = summary.known
+        found = {"count": known.count}
+        if known.nan_count.any():
+            found["missing"] = known.nan_count
+        found |= {"min": known.min, "max": known.max}
     kept = {"mean_": "mean", "center_": "center", "scale_": "scale"}
     if hasattr(scaler, "feature_range"):
         # there the extremes are the scale
@@ -95,7 +93,8 @@ def _pictures(summary) -> list[str]:
     if hasattr(summary, "quantiles"):
         grid = np.linspace(0.01, 0.99, 40 * WIDTH)
         return [histogram(column) for column in summary.quantiles(grid).T]
-    if summary is None:
+    if not hasattr(summary, "moments"):
+        # the extremes stand beside it
         return []
     m = summary.moments
     every = zip(m.min, m.mean, m.std(), m.max, strict=True)

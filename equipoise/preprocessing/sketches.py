@@ -11,6 +11,7 @@ from scipy import sparse
 from equipoise.moments import Moments
 from equipoise.ops.quantile import reference
 from equipoise.preprocessing.containers import summary_of
+from equipoise.preprocessing.summaries import Counted
 
 # rows that are turned into contiguous columns at once
 ROWS = 1 << 16
@@ -41,7 +42,7 @@ def size_for(rank_error: float) -> int:
     return min(65535, ceil((2.296 / rank_error) ** (1 / 0.9723)))
 
 
-class QuantileSketches:
+class QuantileSketches(Counted):
     """Sketches of the columns of the rows seen: immutable for all who hold it.
 
     Parameters
@@ -71,13 +72,10 @@ class QuantileSketches:
         worse = max(self.rank_error, other.rank_error)
         return QuantileSketches(merged, self.moments.merge(other.moments), worse)
 
-    def finite(self) -> bool:
-        """Tell whether no value was infinite."""
-        return not (np.isneginf(self.moments.min).any() or np.isposinf(self.moments.max).any())
-
-    def rows(self) -> int:
-        """Count the rows that were seen, NaNs as well."""
-        return round(float(np.max(self.moments.count + self.moments.nan_count, initial=0)))
+    @property
+    def known(self) -> Moments:
+        """What has counts and extremes."""
+        return self.moments
 
     def exact(self, shared: bool = False) -> bool:
         """Tell whether the sketches still hold every value."""

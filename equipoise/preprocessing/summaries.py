@@ -1,4 +1,4 @@
-"""What the scalers know of the columns they saw: `Moments`, or a quantile sketch a column."""
+"""What the scalers know of the columns they saw: `Moments`, or as much of them as they need."""
 
 from functools import reduce
 from typing import Any
@@ -6,11 +6,28 @@ from typing import Any
 import numpy as np
 
 from equipoise.moments import Moments
+from equipoise.ops.moments import op
 from equipoise.preprocessing.containers import summary_of
 
 
-class MomentsSummary:
-    """`Moments` of the columns as a `Summary`: standard, minmax and maxabs scale by it.
+class Counted:
+    """What counts and extremes tell: of ``known``, with ``count nan_count min max``."""
+
+    __slots__ = ()
+
+    known: Any
+
+    def finite(self) -> bool:
+        """Tell whether no value was infinite."""
+        return not (np.isneginf(self.known.min).any() or np.isposinf(self.known.max).any())
+
+    def rows(self) -> int:
+        """Count the rows that were seen, NaNs as well."""
+        return round(float(np.max(self.known.count + self.known.nan_count, initial=0)))
+
+
+class MomentsSummary(Counted):
+    """`Moments` of the columns as a `Summary`.
 
     >>> import numpy as np
     >>> a = MomentsSummary.of(np.array([[1.0, 2.0], [3.0, 4.0]]))
@@ -29,6 +46,11 @@ class MomentsSummary:
         # on the CPU: what follows is small
         return cls(summary_of(X, weights).to(None))
 
+    @property
+    def known(self) -> Moments:
+        """What has counts and extremes."""
+        return self.moments
+
     def merge(self, other: "MomentsSummary") -> "MomentsSummary":
         """Give the summary of the rows of both."""
         return MomentsSummary(self.moments.merge(other.moments))
@@ -38,20 +60,12 @@ class MomentsSummary:
         state = np.asarray(self.moments.state)
         return MomentsSummary(Moments.from_state(_merge_columns(state)))
 
-    def finite(self) -> bool:
-        """Tell whether no value was infinite."""
-        return not (np.isneginf(self.moments.min).any() or np.isposinf(self.moments.max).any())
-
     def per_column(self, shared: bool) -> dict[str, np.ndarray]:
-        """Give count, mean, var, min and max of each column: the same in all where ``shared``."""
+        """Give count, mean and var of each column: the same in all where ``shared``."""
         m = self.together().moments if shared else self.moments
-        found = {"count": m.count, "mean": m.mean, "var": m.var(), "min": m.min, "max": m.max}
+        found = {"count": m.count, "mean": m.mean, "var": m.var()}
         width = self.moments.shape[0]
         return {name: np.broadcast_to(v, width).copy() for name, v in found.items()}
-
-    def rows(self) -> int:
-        """Count the rows that were seen, NaNs as well."""
-        return round(float(np.max(self.moments.count + self.moments.nan_count, initial=0)))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Give all that is known as arrays."""
@@ -69,6 +83,98 @@ class MomentsSummary:
 
     def __repr__(self):
         return f"MomentsSummary({self.moments!r})"
+
+
+class Extremes(Counted):
+    """Counts and extremes of the columns as a `Summary`: less arithmetic than `Moments`.
+
+    Attributes
+    ----------
+    state : float64 (4, columns)
+        Count, number of NaNs, min and max.
+
+    >>> import numpy as np
+    >>> a = Extremes.of(np.array([[1.0, np.nan], [3.0, 4.0]]))
+    >>> a.merge(Extremes.from_arrays(a.arrays())).state
+    array([[4., 2.],
+           [0., 2.],
+           [1., 4.],
+           [3., 4.]])
+    """
+
+    __slots__ = ("state",)
+
+    def __init__(self, state: np.ndarray):
+        self.state = state
+
+    @classmethod
+    def of(cls, X) -> "Extremes":
+        """Summarise the columns of a matrix or tensor (rows, columns)."""
+        if isinstance(X, np.ndarray):
+            return cls(np.asarray(op.extremes(X)))
+        m = summary_of(X).to(None)
+        return cls(np.stack([m.count, m.nan_count, m.min, m.max]))
+
+    @property
+    def known(self) -> "Extremes":
+        """What has counts and extremes."""
+        return self
+
+    @property
+    def count(self) -> np.ndarray:
+        """Rows without NaN."""
+        return self.state[0]
+
+    @property
+    def nan_count(self) -> np.ndarray:
+        """Number of NaNs."""
+        return self.state[1]
+
+    @property
+    def min(self) -> np.ndarray:
+        """Smallest value; inf where nothing was counted."""
+        return self.state[2]
+
+    @property
+    def max(self) -> np.ndarray:
+        """Largest value; -inf where nothing was counted."""
+        return self.state[3]
+
+    def merge(self, other: "Extremes") -> "Extremes":
+        """Give the summary of the rows of both."""
+        return Extremes(_merge_extremes(np.stack([self.state, other.state])))
+
+    def ends(self, shared: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Give min and max of each column, NaN in one without numbers; the same if ``shared``."""
+        state = self.state
+        if shared:
+            state = np.broadcast_to(_merge_extremes(state.T)[:, None], state.shape)
+        count, _, low, high = state
+        return np.where(count > 0, low, np.nan), np.where(count > 0, high, np.nan)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Give all that is known as arrays."""
+        return {"extremes": self.state}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Any]) -> "Extremes":
+        """Make the summary whose `arrays` these are."""
+        count, nan_count, low, high = np.array(arrays["extremes"], np.float64)
+        return cls(np.stack([count, nan_count, low, high]))
+
+    def __eq__(self, other):
+        return isinstance(other, Extremes) and np.array_equal(self.state, other.state)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self):
+        return f"Extremes(columns={self.state.shape[1]}, rows={self.rows()})"
+
+
+def _merge_extremes(states: np.ndarray) -> np.ndarray:
+    """Merge states (several, 4, ...) of counts and extremes."""
+    counts, low, high = states[:, :2].sum(0), states[:, 2].min(0), states[:, 3].max(0)
+    return np.concatenate([counts, [low, high]])
 
 
 def _merge_columns(state: np.ndarray) -> np.ndarray:

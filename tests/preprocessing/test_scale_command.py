@@ -132,7 +132,9 @@ def test_show(method, place, capsys):
     assert "fitted on 900 rows" in out
     for name in NAMES:
         assert name in out
-    assert "●" in out
+    assert "min" in out
+    # the mean, which the others never knew
+    assert ("●" in out) == (method == "standard")
 
 
 def test_show_draws_histograms_of_sketches(place, capsys):

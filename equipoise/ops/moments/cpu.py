@@ -1,9 +1,8 @@
 """Moments on the CPU: one sweep, fixed blocks, merged in a fixed order.
 
-A block is walked as long rows of ``lanes``: ``copies`` matrix rows laid end to end, so that the
-vectors are long whatever the number of columns.  Each lane keeps its own sums (float64) in one
-array that stays in the first-level cache; a block ends by adding up the lanes of each column.
-Where ``RUN`` lanes are whole columns, or one, their sums stay in registers: see ``run``.
+A block is walked as long rows of ``lanes``: ``copies`` matrix rows laid end to end, so that whole
+vectors make a row whatever the number of columns.  Each lane has its own sums (float64), which
+``strips`` adds to a group of rows at a time; a block ends by adding up the lanes of each column.
 """
 
 import numpy as np
@@ -11,21 +10,30 @@ from numba import prange
 
 from equipoise.ops.jit import Kernel, inline, window
 from equipoise.ops.moments.formula import from_shifted, is_far, merge_split, split
-from equipoise.ops.moments.layout import RUN
-from equipoise.ops.moments.run import add_run, add_run_omit
+from equipoise.ops.moments.strips import (
+    EXTREMES,
+    HIGH,
+    LOW,
+    MISSING,
+    OMIT,
+    PITCH,
+    PLAIN,
+    SQUARES,
+    TOTAL,
+    add_extremes,
+    add_omit,
+    add_plain,
+)
 
 # rows of a state; rest is what rounding the mean to float64 lost
 COUNT, MEAN, M2, MIN, MAX, NANS, REST = range(7)
 FIELDS = 7
 
-MAX_LANES = 2048
-# rows of RUN lanes that are summed in registers at a time: no long runs of roundings
-RUN_ROWS = 64
-# constants between the sums of a lane let LLVM see that they never overlap; 16 more than a
-# power of two, so that they do not compete for the same cache sets
-PITCH = MAX_LANES + 16
-TOTAL, SQUARES, LOW, HIGH, MISSING = PITCH, 2 * PITCH, 3 * PITCH, 4 * PITCH, 5 * PITCH
-
+# values in a group of rows, two of which share the second-level cache; and the rows of a group:
+# enough to hide the reading and writing of sums, and no long runs of roundings.  The same for
+# any dtype: what is equal in float32 and float64 has the same sums
+GROUP = 1 << 12
+MIN_ROWS, MAX_ROWS = 8, 64
 # rows that the first shift is the mean of
 SAMPLES = 32
 # a shift of few digits leaves squares of few digits, whose sums are rounded by ties: always down,
@@ -36,100 +44,17 @@ PASSES = 4
 
 
 @inline
-def _add_four(a, b, c, d, sums):
-    """Add four rows to the sums of their lanes; a NaN spoils its lane's total."""
-    for j in range(a.shape[0]):
-        shift, low, high = sums[j], sums[j + LOW], sums[j + HIGH]
-        # extremes of the four in their own dtype: vectors of float32 hold twice as many
-        xa, xb, xc, xd = a[j], b[j], c[j], d[j]
-        low_ab, high_ab = xa if xa < xb else xb, xa if xa > xb else xb
-        low_cd, high_cd = xc if xc < xd else xd, xc if xc > xd else xd
-        least = np.float64(low_ab if low_ab < low_cd else low_cd)
-        most = np.float64(high_ab if high_ab > high_cd else high_cd)
-        va, vb, vc, vd = np.float64(xa), np.float64(xb), np.float64(xc), np.float64(xd)
-        da, db, dc, dd = va - shift, vb - shift, vc - shift, vd - shift
-        sums[j + TOTAL] += (da + db) + (dc + dd)
-        sums[j + SQUARES] += (da * da + db * db) + (dc * dc + dd * dd)
-        sums[j + LOW] = least if least < low else low
-        sums[j + HIGH] = most if most > high else high
+def _add(x, start, rows, step, lanes, sums, form):
+    if form == PLAIN:
+        add_plain(x, start, rows, step, lanes, sums)
+    elif form == OMIT:
+        add_omit(x, start, rows, step, lanes, sums)
+    else:
+        add_extremes(x, start, rows, step, lanes, sums)
 
 
 @inline
-def _add_four_omit(a, b, c, d, sums):
-    """Add four rows, NaNs left out and counted; same bits as ``_add_four`` where there are none."""
-    for j in range(a.shape[0]):
-        shift, low, high = sums[j], sums[j + LOW], sums[j + HIGH]
-        va, vb, vc, vd = np.float64(a[j]), np.float64(b[j]), np.float64(c[j]), np.float64(d[j])
-        da = va - shift if va == va else 0.0
-        db = vb - shift if vb == vb else 0.0
-        dc = vc - shift if vc == vc else 0.0
-        dd = vd - shift if vd == vd else 0.0
-        sums[j + TOTAL] += (da + db) + (dc + dd)
-        sums[j + SQUARES] += (da * da + db * db) + (dc * dc + dd * dd)
-        na = 0.0 if va == va else 1.0
-        nb = 0.0 if vb == vb else 1.0
-        nc = 0.0 if vc == vc else 1.0
-        nd = 0.0 if vd == vd else 1.0
-        sums[j + MISSING] += (na + nb) + (nc + nd)
-        low = va if va < low else low
-        high = va if va > high else high
-        low = vb if vb < low else low
-        high = vb if vb > high else high
-        low = vc if vc < low else low
-        high = vc if vc > high else high
-        low = vd if vd < low else low
-        high = vd if vd > high else high
-        sums[j + LOW] = low
-        sums[j + HIGH] = high
-
-
-@inline
-def _add_one(a, sums):
-    """Add one row, NaNs left out and counted."""
-    for j in range(a.shape[0]):
-        v = np.float64(a[j])
-        d = v - sums[j] if v == v else 0.0
-        sums[j + TOTAL] += d
-        sums[j + SQUARES] += d * d
-        sums[j + MISSING] += 0.0 if v == v else 1.0
-        low, high = sums[j + LOW], sums[j + HIGH]
-        sums[j + LOW] = v if v < low else low
-        sums[j + HIGH] = v if v > high else high
-
-
-@inline
-def _add_rows(x, start, rows, step, lanes, sums, omit):
-    """Add ``rows`` rows of ``lanes`` values, four at a time.
-
-    The four stand a quarter of the way apart: each is then one long stream to the prefetcher.
-    Four adjacent rows look like many short ones and ran at a quarter of the speed.
-    """
-    if lanes == RUN and step == RUN:
-        for i in range(0, rows, RUN_ROWS):
-            o, n = start + i * RUN, min(RUN_ROWS, rows - i)
-            if omit:
-                add_run_omit(x, o, n, sums, TOTAL, SQUARES, LOW, HIGH, MISSING)
-            else:
-                add_run(x, o, n, sums, TOTAL, SQUARES, LOW, HIGH, MISSING)
-        return
-    quarter = rows // 4
-    far = quarter * step
-    for i in range(quarter):
-        o = start + i * step
-        a, b = window(x, o, lanes), window(x, o + far, lanes)
-        o += 2 * far
-        c, d = window(x, o, lanes), window(x, o + far, lanes)
-        if omit:
-            _add_four_omit(a, b, c, d, sums)
-        else:
-            _add_four(a, b, c, d, sums)
-    for i in range(4 * quarter, rows):
-        o = start + i * step
-        _add_one(window(x, o, lanes), sums)
-
-
-@inline
-def _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, omit):
+def _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, form):
     """Sum a block anew: ``runs`` runs, each of ``rows`` full rows and a last one of ``tail``."""
     for j in range(lanes):
         sums[j + TOTAL] = 0.0
@@ -137,11 +62,12 @@ def _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, omit):
         sums[j + LOW] = np.inf
         sums[j + HIGH] = -np.inf
         sums[j + MISSING] = 0.0
+    group = min(max(GROUP // lanes, MIN_ROWS), MAX_ROWS)
     for run in range(runs):
         o = start + run * run_step
-        _add_rows(x, o, rows, step, lanes, sums, omit)
-        o += rows * step
-        _add_one(window(x, o, tail), sums)
+        for i in range(0, rows, group):
+            _add(x, o + i * step, min(group, rows - i), step, lanes, sums, form)
+        _add(x, o + rows * step, 1, 0, tail, sums, form)
 
 
 @inline
@@ -261,35 +187,39 @@ def _geometry(plan, block, column):
 
 
 @inline
-def _blocks(x, plan, first, last, column, sums, state):
+def _blocks(x, plan, first, last, column, sums, extremes, state):
     """Summarise the blocks ``first`` to ``last`` of one column tile into ``state``."""
     width = min(plan[5], plan[2] - column)
     # only the last of several tiles is narrower, and tiles hold one row a lane
     lanes = plan[6] if width == plan[5] else width
-    omit = False
+    form = EXTREMES if extremes else PLAIN
     for block in range(first, last):
         start, runs, run_step, rows, step, tail, n, samples, sample_step = _geometry(
             plan, block, column
         )
         size = np.float64(n)
-        _guess_shift(x, start, samples, sample_step, width, sums)
+        if not extremes:
+            _guess_shift(x, start, samples, sample_step, width, sums)
         for left in range(PASSES - 1, -1, -1):
             _copy_shift(width, lanes, sums)
-            _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, omit)
-            if not _fold_lanes(width, lanes, sums) and not omit:
-                omit = True
+            _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, form)
+            if not _fold_lanes(width, lanes, sums) and form == PLAIN:
+                form = OMIT
             elif left == 0 or not _move_shift(width, size, sums):
                 break
         _absorb(width, size, sums, state, column)
         # a block with NaNs is likely followed by another; the bits are the same either way
-        if omit:
-            omit = False
+        if form == OMIT:
+            form = PLAIN
             for c in range(width):
-                omit = omit or sums[c + MISSING] > 0.0
+                form = OMIT if sums[c + MISSING] > 0.0 else form
 
 
-def _summarize(x, plan, out):
-    """Fill ``out`` (7, columns) with the state of the values of flat ``x`` that ``plan`` names."""
+def _summarize(x, plan, extremes, out):
+    """Fill ``out`` (7, columns) with the state of the values of flat ``x`` that ``plan`` names.
+
+    With ``extremes`` only counts and extremes are filled in: half the arithmetic.
+    """
     columns, width, blocks, groups, span = plan[2], plan[5], plan[8], plan[9], plan[10]
     tiles = (columns - 1) // span + 1
     parts = np.empty((groups, FIELDS, columns))
@@ -299,7 +229,7 @@ def _summarize(x, plan, out):
         sums = np.empty(6 * PITCH)
         clear(parts[group, :, tile * span : (tile + 1) * span])
         for column in range(tile * span, min((tile + 1) * span, columns), width):
-            _blocks(x, plan, first, last, column, sums, parts[group])
+            _blocks(x, plan, first, last, column, sums, extremes, parts[group])
     clear(out)
     for group in range(groups):
         _merge_states(out, parts[group], out)

@@ -6,14 +6,11 @@ from typing import NamedTuple
 
 # values in a block: what a redo sweeps again, and the run after which sums are merged
 BLOCK = 1 << 17
-# long rows of up to this many lanes hide the loop's overhead and stay in the first-level cache
-LANES = 448
 # a matrix row wider than this is cut into tiles, which memory gives more slowly than whole rows
 MAX_LANES = 2048
 # rows in a block of a long matrix, at least: each block ends with some work a column
 BLOCK_ROWS = 1024
-# lanes whose sums stay in registers (two of AVX-512 or four of AVX2 for each kind of sum): of
-# long runs, and of matrices that fill them evenly
+# lanes whose sums stay in registers: two of AVX-512 or four of AVX2 for each kind of sum
 RUN = 16
 # runs of up to this many values, if there are many, are one row of lanes each
 SHORT = 1024
@@ -83,15 +80,12 @@ def _matrix(rows, columns) -> tuple[int, ...]:
     if p > MAX_LANES:
         # equal tiles, in whole vectors
         width = ceil(ceil(p / ceil(p / MAX_LANES)) / 16) * 16
-    elif step == p and RUN % p == 0:
-        copies = RUN // p
-    elif step == p:
-        copies = max(1, LANES // p)
-        vector = 8 // gcd(p, 8)
-        copies = copies // vector * vector or copies
-    per_block = max(1, BLOCK // (width * copies * 4)) * copies * 4
+    elif step == p and RUN // gcd(p, RUN) * p <= MAX_LANES:
+        # as many rows as fill whole vectors
+        copies = RUN // gcd(p, RUN)
+    per_block = max(1, BLOCK // (width * copies)) * copies
     # short matrices still make blocks for several threads
-    per_block = max(per_block, min(BLOCK_ROWS, n // 8 // 4 * 4))
+    per_block = max(per_block, min(BLOCK_ROWS, n // 8) // copies * copies)
     blocks = -(-n // per_block)
     groups = max(1, min(blocks, GROUPS, PARTS // p))
     return (n, step, p, 1, 1, width, width * copies, per_block, blocks, groups, width)

@@ -34,11 +34,19 @@ def summarize(x, axes: tuple[int, ...], weights=None):
         return empty(prod(kept), None if isinstance(x, np.ndarray) else x.device).reshape(
             FIELDS, *kept
         )
-    if weights is None and isinstance(x, np.ndarray) and x.dtype.char in "fd":
+    if weights is None:
         state = _in_place(x, axes)
         if state is not None:
             return state
     return _by_pieces(x, axes, weights).reshape(FIELDS, *kept)
+
+
+def extremes(x, axes: tuple[int, ...] = (0,)):
+    """Give (count, number of NaNs, min, max) of ``x``, (4, *kept shape): less arithmetic."""
+    state = _in_place(x, axes, extremes=True) if 0 not in x.shape else None
+    if state is None:
+        state = summarize(x, axes)
+    return state[[cpu.COUNT, cpu.NANS, cpu.MIN, cpu.MAX]]
 
 
 def merge(a, b):
@@ -50,11 +58,13 @@ def merge(a, b):
     return out
 
 
-def _in_place(x, axes):
-    """Sweep ``x`` where it lies; None where its strides allow no sweep in order."""
-    size = x.itemsize
+def _in_place(x, axes, extremes=False):
+    """Sweep ``x`` where it lies; None where its kind or its strides allow no sweep in order."""
+    if not isinstance(x, np.ndarray) or x.dtype.char not in "fd":
+        return None
     if not (x.flags.aligned and x.dtype.isnative):
         return None
+    size = x.itemsize
     strides = tuple(s // size if s % size == 0 else -1 for s in x.strides)
     where = layout(x.shape, strides, axes)
     if where is None:
@@ -63,12 +73,12 @@ def _in_place(x, axes):
     (outer, step), plan = where.outer, where.plan
     if outer == 1:
         out = np.empty((FIELDS, plan[2]))
-        cpu.summarize(x.nbytes, memory, plan, out)
+        cpu.summarize(x.nbytes, memory, plan, extremes, out)
     else:
         out = np.empty((FIELDS, outer, plan[2]))
         part = np.empty((FIELDS, plan[2]))
         for i in range(outer):
-            cpu.summarize(x.nbytes // outer, memory[i * step :], plan, part)
+            cpu.summarize(x.nbytes // outer, memory[i * step :], plan, extremes, part)
             out[:, i] = part
     out = out.reshape(FIELDS, *where.sizes)
     return out.transpose(0, *(1 + i for i in where.order))
@@ -122,7 +132,7 @@ def _piece(x, weights):
         )
         return out
     x = inputs.widen(x)
-    cpu.summarize(x.nbytes, x.reshape(-1), matrix(*x.shape), out)
+    cpu.summarize(x.nbytes, x.reshape(-1), matrix(*x.shape), False, out)
     return out
 
 

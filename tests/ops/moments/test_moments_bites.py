@@ -4,19 +4,22 @@ The sources run as plain Python here, which takes milliseconds where compiling t
 """
 
 import re
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
-import numba
 import numpy as np
 import pytest
 from exact import assert_exact
-from numba import types
-from runs import run_rows
+from strip_sums import FORMS, add
 
-from equipoise.ops.moments import cpu, formula, layout, weighted
+from equipoise.ops.moments import cpu, formula, layout, strips, weighted
 
+CONSTANTS = (
+    *("SHIFT", "TOTAL", "SQUARES", "LOW", "HIGH", "MISSING"),
+    *("PITCH", "PLAIN", "OMIT", "EXTREMES"),
+)
 FIELDS = ("count", "mean", "m2", "min", "max", "nan_count")
 
 
@@ -27,12 +30,11 @@ def as_python(modules, edits):
         "Kernel": lambda f: lambda work, *args: f(*args),
         "prange": range,
         "window": lambda x, start, size: x[start : start + size],
-        "RUN": layout.RUN,
-        "add_run": lambda *args: run_rows(*args, omit=False),
-        "add_run_omit": lambda *args: run_rows(*args, omit=True),
+        **{name: partial(add, form) for name, form in FORMS.items()},
+        **{name: getattr(strips, name) for name in CONSTANTS},
     }
     source = "\n".join(Path(module.__file__).read_text() for module in modules)
-    source = re.sub(r"^from (equipoise|numba)\S* import .*$", "", source, flags=re.MULTILINE)
+    source = re.sub(r"^from (equipoise|numba)\S* import (\([^)]*\)|.*)$", "", source, flags=re.M)
     source = re.sub(r"@(inline|splice|fast)\n", "", source)
     for old, new in edits.items():
         assert old in source, f"the source no longer has: {old}"
@@ -73,9 +75,26 @@ def check_columns(kernels):
         for x, axes in columns():
             where = layout.layout.__wrapped__(x.shape, tuple(s // 8 for s in x.strides), axes)
             out = np.empty((cpu.FIELDS, where.plan[2]))
-            kernels.summarize(0, x.reshape(-1), where.plan, out)
+            kernels.summarize(0, x.reshape(-1), where.plan, False, out)
             kept = [n for i, n in enumerate(x.shape) if i not in axes]
             assert_exact(moments(out.reshape(-1, *kept)), x, axes, ulps=16)
+
+
+def check_extremes(kernels):
+    """Raise where the kernel is wrong when it leaves means and squares out."""
+    with np.errstate(all="ignore"), mock.patch.object(layout, "BLOCK", 1024):
+        for x, axes in columns():
+            where = layout.layout.__wrapped__(x.shape, tuple(s // 8 for s in x.strides), axes)
+            out = np.empty((cpu.FIELDS, where.plan[2]))
+            kernels.summarize(0, x.reshape(-1), where.plan, True, out)
+            expected = (
+                (~np.isnan(x)).sum(axes),
+                np.isnan(x).sum(axes),
+                np.fmin.reduce(x, axes),
+                np.fmax.reduce(x, axes),
+            )
+            for k, values in zip((cpu.COUNT, cpu.NANS, cpu.MIN, cpu.MAX), expected, strict=True):
+                np.testing.assert_array_equal(out[k], np.ravel(values))
 
 
 def weighted_rows():
@@ -104,21 +123,17 @@ MODULES = (formula, cpu, weighted)
 def test_the_unbroken_sources_pass():
     kernels = as_python(MODULES, {})
     check_columns(kernels)
+    check_extremes(kernels)
     check_weighted(kernels)
 
 
 BREAKS = {
     "no redo where the shift is far": {"if abs(mean) < np.inf and mean != sums[c]:": "if False:"},
     "a redo without clearing": {"        sums[j + SQUARES] = 0.0\n": ""},
-    "one row of four lost": {"(dc * dc + dd * dd)": "(dc * dc)"},
-    "left-over rows lost": {"for i in range(4 * quarter, rows):": "for i in range(0):"},
-    "the tail lost": {"_add_one(window(x, o, tail), sums)": "pass"},
-    "NaNs not looked for": {"not omit:": "False:"},
-    "NaNs not counted": {"sums[j + MISSING] += (na + nb) + (nc + nd)": "pass"},
-    "the minimum of one row lost": {
-        "low_cd, high_cd = xc if xc < xd else xd": "low_cd, high_cd = xd"
-    },
-    "the minimum of one row lost beside NaNs": {"low = vc if vc < low else low": "pass"},
+    "the last group of rows lost": {"range(0, rows, group)": "range(0, rows - group, group)"},
+    "the tail lost": {"_add(x, o + rows * step, 1, 0, tail, sums, form)": "pass"},
+    "NaNs not looked for": {"and form == PLAIN:": "and False:"},
+    "NaNs left out no more": {"                form = OMIT\n": "                pass\n"},
     "lanes not added up": {"sums[j + SQUARES] += sums[o + SQUARES]": "pass"},
     "no shift in the copies of a column": {"sums[j] = sums[j - width]": "pass"},
     "the term between blocks dropped": {"+ delta * delta * count_a * share": ""},
@@ -137,6 +152,26 @@ def test_a_broken_kernel_is_caught(broken):
         check_columns(kernels)
 
 
+EXTREME_BREAKS = {
+    "the last group of rows lost": {"range(0, rows, group)": "range(0, rows - group, group)"},
+    "the lowest of a lane lost": {
+        "sums[j + LOW] = min(sums[j + LOW], sums[o + LOW])": "pass",
+    },
+    "the highest of a block lost": {
+        "state[MAX, k] = max(state[MAX, k], sums[c + HIGH])": "pass",
+    },
+    "NaNs of a lane lost": {"sums[j + MISSING] += sums[o + MISSING]": "pass"},
+    "the last block's extremes kept": {"        sums[j + HIGH] = -np.inf\n": ""},
+}
+
+
+@pytest.mark.parametrize("broken", EXTREME_BREAKS)
+def test_broken_extremes_are_caught(broken):
+    kernels = as_python(MODULES, EXTREME_BREAKS[broken])
+    with pytest.raises((AssertionError, OverflowError, ValueError)):
+        check_extremes(kernels)
+
+
 WEIGHTED_BREAKS = {
     "weight 0 counts": {"if weight > 0.0:": "if True:"},
     "squares without weight": {"weight * d * d": "d * d"},
@@ -152,13 +187,3 @@ def test_a_broken_weighted_kernel_is_caught(broken):
     kernels = as_python(MODULES, WEIGHTED_BREAKS[broken])
     with pytest.raises((AssertionError, OverflowError, ValueError)):
         check_weighted(kernels)
-
-
-@pytest.mark.parametrize("loop", ["_add_four", "_add_four_omit"])
-def test_the_inner_loop_is_made_of_vectors(loop):
-    row = types.float32[::1]
-    compiled = numba.njit((row, row, row, row, types.float64[::1]), error_model="numpy")(
-        getattr(cpu, loop).py_func
-    )
-    code = compiled.inspect_llvm(compiled.signatures[0])
-    assert re.search(r"fpext <\d+ x float>", code)

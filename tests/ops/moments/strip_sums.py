@@ -1,0 +1,33 @@
+"""What the vector code of ``ops/moments/strips`` does, in NumPy."""
+
+import numpy as np
+
+from equipoise.ops.moments.strips import (
+    EXTREMES,
+    HIGH,
+    LOW,
+    MISSING,
+    OMIT,
+    PLAIN,
+    SHIFT,
+    SQUARES,
+    TOTAL,
+)
+
+
+def add(form, x, start, rows, step, lanes, sums):
+    """Add rows of ``lanes`` values, ``step`` apart, on to the lanes of ``sums``."""
+    every = np.arange(lanes)
+    v = x[start + step * np.arange(rows)[:, None] + every].astype(np.float64)
+    known = ~np.isnan(v)
+    if form != EXTREMES:
+        d = np.where(known | (form == PLAIN), v - sums[SHIFT + every], 0.0)
+        sums[TOTAL + every] += d.sum(0)
+        sums[SQUARES + every] += (d * d).sum(0)
+    if form != PLAIN:
+        sums[MISSING + every] += (~known).sum(0)
+    sums[LOW + every] = np.fmin.reduce(np.vstack([sums[LOW + every], v]))
+    sums[HIGH + every] = np.fmax.reduce(np.vstack([sums[HIGH + every], v]))
+
+
+FORMS = {"add_plain": PLAIN, "add_omit": OMIT, "add_extremes": EXTREMES}
