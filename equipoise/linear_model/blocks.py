@@ -30,7 +30,7 @@ def _blas() -> ThreadpoolController:
 
 
 class _OneThread:
-    """The setting is the process's: the first that asks makes it, the last that leaves undoes it."""
+    """A setting of the process: the first that asks makes it, the last that leaves undoes it."""
 
     def __init__(self):
         self.lock, self.users, self.limit = threading.Lock(), 0, None
