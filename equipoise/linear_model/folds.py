@@ -48,7 +48,7 @@ def _fold(estimator, X, y, whole, train, test, ratios, grids, gram):
     problem = estimator._problem(X, y, weights * (len(y) / weights.sum()))
     settings = estimator._settings(problem, fold=True)
     if gram is not None:
-        problem.take(gram)
+        problem.take(*gram)
     return np.array([
         _errors(problem, follow_path(problem, settings, r, grid, name=type(estimator).__name__)[1],
                 X, y, whole, np.arange(len(y))[test])
@@ -78,7 +78,7 @@ def _take(X, rows, columns):
 
 
 def _shared(estimator, X, y, whole, folds):
-    """Give each training set's cross products as sums over the other folds; None where no use."""
+    """Give each training set's (cross products, means) from the other folds; None where no use."""
     n, p = X.shape
     none = [None] * len(folds)
     auto = isinstance(estimator.precompute, str) or estimator.precompute is True
@@ -98,7 +98,7 @@ def _shared(estimator, X, y, whole, folds):
         for k, state in enumerate(states):
             if k != i:
                 total = merge(total, state) if estimator.fit_intercept else _add(total, state)
-        found.append(total[3] * (n / total[0]))
+        found.append((total[3] * (n / total[0]), total[1] + total[2]))
     return found
 
 

@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.base import MultiOutputMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from equipoise.linear_model.base import LinearRegressor, check_fit, penalty_factors
+from equipoise.linear_model.base import LinearRegressor, check_finite, check_fit, penalty_factors
 from equipoise.linear_model.blocks import one_blas_thread
 from equipoise.linear_model.path import enet_path, lasso_path
 from equipoise.linear_model.problem import (
@@ -212,7 +212,8 @@ class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
             seed_of(self.random_state, self.selection), self.solver,
             as_gram(self.precompute, problem),
         )  # fmt: skip
-        solver = problem.solver(y, settings, self.l1_ratio, estimator=self)
+        alone = None if start is not None or k is not None else self.alpha
+        solver = problem.solver(y, settings, self.l1_ratio, estimator=self, alone=alone)
         if start is not None:
             solver.start(start)
         target = self.tol * float(y @ y)
@@ -220,6 +221,8 @@ class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
             self.alpha * self.l1_ratio * n, self.alpha * (1.0 - self.l1_ratio) * n,
             target, settings.max_iter,
         )  # fmt: skip
+        if np.isnan(fit.gap):
+            check_finite(self, problem.X)
         target = solver.reachable(target)
         name = type(self).__name__
         warn_unless_converged(name, fit.gap, target, n, settings.max_iter, stacklevel=5)
@@ -326,7 +329,7 @@ def as_gram(precompute, problem):
 def _check_entry(gram, design, dtype):
     """Hold one entry of a given Gram matrix to the columns that it is of, as scikit-learn does."""
     pair = np.sort(np.argsort(np.diagonal(gram))[-2:])
-    found, given = design.products(pair, len(pair))[0, -1], gram[pair[0], pair[-1]]
+    found, given = design.products(pair, len(pair))[0][0, -1], gram[pair[0], pair[-1]]
     size = np.sqrt(np.prod(np.diagonal(gram)[pair]))
     if not abs(found - given) <= 1e-4 * abs(found) + (1e-4 if dtype == np.float32 else 1e-7) * size:
         raise ValueError(

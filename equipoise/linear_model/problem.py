@@ -21,6 +21,12 @@ from equipoise.ops.descend.solve import Fit, Solver
 SOLVERS = ("auto", "follow", "descend")
 
 
+# rows a column, and values, from which some of the rows are tried first
+TALL, LARGE = 40, 1 << 20
+# rows a column that are tried, in runs of so many
+SHARE, RUN = 5, 64
+
+
 class Settings(NamedTuple):
     """What the solver is told, apart from data and penalty."""
 
@@ -44,7 +50,8 @@ class Problem:
     """
 
     def __init__(self, X, y, weights=None, *, fit_intercept=True, standardize=False, factors=None):
-        self.X, self.weights, self.fit_intercept = X, weights, fit_intercept
+        self.X, self.weights = X, weights
+        self.fit_intercept, self.standardize = fit_intercept, standardize
         self.n, self.p = X.shape
         self.factors = np.ones(self.p) if factors is None else factors
         self.y = np.asarray(y, np.float64)
@@ -54,10 +61,8 @@ class Problem:
             mean, scale = column_moments(X, weights)
             offset = mean if fit_intercept else offset
         elif fit_intercept:
-            # where few columns are ever read on their own, only they need a mean
-            lazy = designs.can_wait(X)
-            if not lazy:
-                offset = designs.means(X, weights)
+            # only columns that are read on their own need a mean
+            lazy = True
         self.design = designs.make(X, weights, offset, scale, lazy)
         self._gram = None
 
@@ -76,29 +81,68 @@ class Problem:
             self._gram = self.design.gram()
         return self._gram
 
-    def take(self, gram):
-        """Use these cross products of the centred columns, (p, p)."""
+    def take(self, gram, means):
+        """Use these cross products (p, p) of the centred columns, and their means (p,)."""
+        if self.design.lazy:
+            self.design.offset[:], self.design.known[:] = means, True
         self._gram = gram / (self.design.scale[:, None] * self.design.scale)
 
-    def solver(self, y, settings: Settings, l1_ratio=1.0, many=False, estimator=None) -> Solver:
-        """Prepare to solve for the target ``y``; ``many`` penalties are worth a Gram matrix."""
-        q = self.design.correlate(y)
-        if not np.isfinite(q).all():
-            # overflow of finite numbers is reported with the coefficients
-            check_finite(estimator, self.X)
+    def solver(
+        self, y, settings: Settings, l1_ratio=1.0, many=False, estimator=None, alone=None
+    ) -> Solver:
+        """Prepare to solve for the target ``y``; ``many`` penalties are worth a Gram matrix.
+
+        ``alone`` is the one alpha that will be asked for, where it is known.
+        """
         method, why = self._method(settings, l1_ratio, many)
         gram = settings.gram if isinstance(settings.gram, np.ndarray) else None
         if gram is None and self._worth(settings.gram, many):
             gram = self.gram()
+        likely = None
+        if alone is not None and gram is None and l1_ratio > 0.0 and is_tall(self.X):
+            likely = self._likely(settings, l1_ratio, alone, estimator)
+        q = self.design.correlate(y) if likely is None else None
         solver = Solver(
             self.design, y, self.factors, q, gram,
-            positive=settings.positive, seed=settings.seed, method=method,
+            positive=settings.positive, seed=settings.seed, method=method, first=likely,
         )  # fmt: skip
+        if not np.isfinite(solver.work.q if q is None else q).all():
+            # overflow of finite numbers is reported with the coefficients
+            check_finite(estimator, self.X)
         solver.why = f"{why}; " + (
             "cross products of all columns are known" if gram is not None
-            else "cross products only of columns that enter"
+            else "cross products only of columns that enter" if likely is None
+            else "cross products of columns that a share of the rows chose"
         )  # fmt: skip
         return solver
+
+    def _likely(self, settings, l1_ratio, alpha, estimator):
+        """Give the features that will be in use, by a fit to a share of the rows; None of many.
+
+        A feature that is missed costs one more pass over X; one too many a column's products.
+        """
+        count = max(SHARE * self.p, self.n // 32) // RUN + 1
+        X, y = some_rows(self.X, count), some_rows(self.y, count)
+        weights = None if self.weights is None else some_rows(self.weights, count)
+        if weights is not None and not weights.sum() > 0.0:
+            return None
+        weights = None if weights is None else weights * (len(y) / weights.sum())
+        part = Problem(
+            X, y, weights, fit_intercept=self.fit_intercept, standardize=self.standardize,
+            factors=self.factors,
+        )  # fmt: skip
+        solver = part.solver(part.target(), settings, l1_ratio, estimator=estimator)
+        l1, l2 = alpha * l1_ratio * part.n, alpha * (1.0 - l1_ratio) * part.n
+        solver.solve(l1, l2, 1e-4 * solver.work.yy, 100)
+        # what nearly enters on few rows may well enter on all
+        size = solver.c if settings.positive else np.abs(solver.c)
+        likely = (size >= 0.7 * l1 * part.factors) & (part.factors < np.inf)
+        likely[solver.work.index[solver.work.w != 0.0]] = True
+        if 2 * np.count_nonzero(likely) > self.p or not likely.any():
+            return None
+        if self.design.lazy and isinstance(self.design, designs.Dense):
+            self.design.guess(designs.means(X, weights))
+        return np.flatnonzero(likely)
 
     def _worth(self, asked, many):
         """Tell whether all cross products cost less than the passes that they save."""
@@ -118,6 +162,20 @@ class Problem:
                 "many penalties and n >= p: sweeps from one to the next",
             )
         return "follow", "the exact solution is followed as the penalty falls"
+
+
+def is_tall(X) -> bool:
+    """Tell whether a fit to some of the rows costs far less than one pass over X."""
+    return isinstance(X, np.ndarray) and X.shape[0] >= TALL * X.shape[1] and X.size >= LARGE
+
+
+def some_rows(a, count):
+    """Copy ``count`` runs of rows from all over ``a`` (n, p) or (n,)."""
+    step = len(a) // count
+    if a.ndim == 2 and not a.flags.c_contiguous:
+        return a.T[:, : count * step].reshape(-1, count, step)[:, :, :RUN].reshape(a.shape[1], -1).T
+    runs = a[: count * step].reshape(count, step, *a.shape[1:])[:, :RUN]
+    return runs.reshape(-1, *a.shape[1:])
 
 
 def seed_of(random_state, selection) -> int:

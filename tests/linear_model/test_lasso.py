@@ -103,9 +103,10 @@ def test_path_equals_scikit_learn_and_single_fits(shape, l1_ratio, solver):
 
 @pytest.mark.parametrize("shape", [(90, 20), (40, 60)])
 @pytest.mark.parametrize("cv", [4, ShuffleSplit(3, random_state=0)])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_cross_validation_equals_scikit_learn(shape, cv, weighted):
+@pytest.mark.parametrize("weighted, order", [(False, "C"), (True, "C"), (False, "F")])
+def test_cross_validation_equals_scikit_learn(shape, cv, weighted, order):
     X, y = problem(*shape)
+    X = np.asarray(X, order=order)
     weights = np.random.default_rng(0).random(len(y)) if weighted else None
     options = {"cv": cv, "alphas": 15, "eps": 0.02, "tol": 1e-10, "max_iter": 50_000}
     expected = peer.LassoCV(**options).fit(X, y, weights)

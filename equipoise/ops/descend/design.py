@@ -4,8 +4,6 @@ Row i of a design is √s_i (x_i − offset) / scale, with s the weights.  A des
 all columns with a vector, and columns or cross products of a few.
 """
 
-from typing import Any
-
 import numpy as np
 
 from equipoise.ops.descend import dense, sparse
@@ -53,6 +51,7 @@ class Design:
         self.offset, self.scale = offset, scale
         self.total = float(self.n if weights is None else weights.sum())
         self.lazy, self.known = lazy, np.zeros(self.p if lazy else 0, bool)
+        self.guessed = False
 
     def weighted(self, v):
         """Give √s v."""
@@ -72,6 +71,23 @@ class Design:
                 out -= v.sum(1)[:, None] * self.offset
         out /= self.scale
         return out if r.ndim == 2 else out[0]
+
+    def _see(self, chosen):
+        """Compute the means of columns that are read on their own for the first time."""
+        new = chosen[~self.known[chosen]] if self.lazy else chosen[:0]
+        if len(new):
+            weights = np.ones(self.n) if self.weights is None else self.weights
+            self.offset[new] = self._sums(new, weights) / self.total
+            self.known[new] = True
+
+    def _plain(self, v):
+        """Give the products of each column, as it lies, with ``v`` (n,)."""
+        out = np.empty((1, self.p))
+        self._correlate(v[None], out)
+        return out[0]
+
+    def _sums(self, chosen, weights) -> np.ndarray:
+        raise NotImplementedError
 
     def _correlate(self, v: np.ndarray, out: np.ndarray) -> None:
         raise NotImplementedError
@@ -106,15 +122,13 @@ class Dense(Design):
         )  # fmt: skip
         return out
 
-    def _see(self, chosen):
-        """Compute the means of columns that are read on their own for the first time."""
-        new = chosen[~self.known[chosen]] if self.lazy else chosen[:0]
-        if len(new):
-            weights = np.full(self.n, 1.0) if self.weights is None else self.weights
-            sums = np.empty(len(new))
-            dense.sums(0, self.flat, *self.steps, new, weights, sums)
-            self.offset[new] = sums / self.total
-            self.known[new] = True
+    def _sums(self, chosen, weights):
+        if len(chosen) > self.p // 4 and not self.by_column:
+            # the lines of the cache hold most columns anyway
+            return self._plain(weights)[chosen]
+        sums = np.empty(len(chosen))
+        dense.sums(0, self.flat, *self.steps, chosen, weights, sums)
+        return sums
 
     def chunks(self, chosen):
         """Yield (first, last, columns) of pieces that stay in the cache."""
@@ -125,12 +139,36 @@ class Dense(Design):
             part = buffer if last - first == buffer.shape[1] else None
             yield first, last, self.columns(chosen, first, last, part)
 
-    def products(self, index, m):
-        """Give the cross products (m, len(index)) of the last m of the columns with them all."""
-        out: Any = 0.0
-        for _, _, z in self.chunks(index):
-            out = out + z[-m:] @ z.T
-        return out
+    def guess(self, offset):
+        """Take means that are nearly right; the columns read first correct their own by them."""
+        self.offset[:], self.guessed = offset, self.lazy
+
+    def products(self, index, m, y=None):
+        """Give products of the last m of the columns with them all (m, k), and with y (m,) or 0."""
+        if self.guessed:
+            return self._first_products(index, y)
+        out, q = np.zeros((m, len(index))), np.zeros(m)
+        for first, last, z in self.chunks(index):
+            out += z[-m:] @ z.T
+            if y is not None:
+                q += z[-m:] @ y[first:last]
+        return out, q
+
+    def _first_products(self, index, y):
+        """Do so for columns behind means that are nearly right, correcting the means on the way.
+
+        With d the mean of what was taken for centred, Σ (a − d_a)(b − d_b) = Σ ab − n d_a d_b:
+        of a small d nothing cancels.
+        """
+        self.guessed, self.known[index] = False, True
+        out, q, d = np.zeros((len(index), len(index))), np.zeros(len(index)), np.zeros(len(index))
+        for first, last, z in self.chunks(index):
+            out += z @ z.T
+            q += z @ y[first:last]
+            d += z.sum(1) if self.weights is None else z @ self.roots[first:last]
+        d /= self.total
+        self.offset[index] += d * self.scale[index]
+        return out - self.total * d[:, None] * d, q
 
     def gram(self):
         """Give the cross products (p, p) of all columns."""
@@ -163,20 +201,27 @@ class Sparse(Design):
     def _correlate(self, v, out):
         sparse.correlate(0, *self.parts, v, out)
 
-    def products(self, index, m):
-        """Give the cross products (m, len(index)) of the last m of the columns with them all."""
+    def _sums(self, chosen, weights):
+        if len(chosen) > self.p // 8:
+            return self._plain(weights)[chosen]
+        return self.X[:, chosen].T @ weights
+
+    def products(self, index, m, y=None):
+        """Give products of the last m of the columns with them all (m, k), and with y (m,) or 0."""
         new = index[len(index) - m :]
+        self._see(new)
         out = np.empty((m, len(index)))
         weights = EMPTY if self.weights is None else self.weights
         starts = np.zeros(self.n + 2, np.int64)
         sparse.products(0, *self.parts, new, index, weights, starts, out)
         # Σ s (a − m_a)(b − m_b), where the offset is the weighted mean or 0
         out -= self.total * self.offset[new][:, None] * self.offset[index]
-        return out / (self.scale[new][:, None] * self.scale[index])
+        q = np.zeros(m) if y is None else self.correlate(y)[new]
+        return out / (self.scale[new][:, None] * self.scale[index]), q
 
     def gram(self):
         """Give the cross products (p, p) of all columns."""
-        return self.products(np.arange(self.p), self.p)
+        return self.products(np.arange(self.p), self.p)[0]
 
     def combine(self, chosen, factors):
         """Give Σ columns × factors, (n,)."""
@@ -184,11 +229,6 @@ class Sparse(Design):
         out = np.full(self.n, -float(factors @ self.offset[chosen]))
         sparse.combine(0, *self.parts, chosen, factors, out)
         return self.weighted(out)
-
-
-def can_wait(X) -> bool:
-    """Tell whether the means of a few columns cost less than one pass for all of them."""
-    return isinstance(X, np.ndarray) and (X.flags.f_contiguous or X.shape[0] < X.shape[1])
 
 
 def means(X, weights):

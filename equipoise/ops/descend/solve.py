@@ -1,6 +1,6 @@
 """The solver: continuation in the penalty on a growing working set, certified by passes over X."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class Solver:
         Of each feature's penalty: 0 is free, inf is out.
     q : None or float64 (p,)
         Products of the columns with y, where they are known.
+    first : None or int64 (m,)
+        Features to begin with, without a pass over X that ranks them all.
     gram : None or float64 (p, p)
         Cross products of all columns; with them no pass over X is needed.
     method : "follow" or "descend"
@@ -44,25 +46,29 @@ class Solver:
     """
 
     def __init__(
-        self, design, y, factors, q=None, gram=None, positive=False, seed=0, method="follow"
-    ):
+        self, design, y, factors, q=None, gram=None, positive=False, seed=0, method="follow",
+        first=None,
+    ):  # fmt: skip
         self.design, self.factors = design, factors
         self.positive, self.seed, self.method = positive, seed, method
-        self.passes = int(q is None)
-        self.q = design.correlate(y) if q is None else q
+        self.passes = int(q is None and first is None)
+        q = design.correlate(y) if q is None and first is None else q
         if gram is None:
-            self.work = Working(design, y, self.q)
+            self.work = Working(design, y, q)
         else:
-            self.work = Working.of_gram(design, y, self.q, gram)
+            self.work = Working.of_gram(design, y, q, gram)
         self.certain = gram is not None
         self.why = ""
-        self.c, self.slope = self.q, None
-        self.level = self.entry(self.q)
+        # correlations of all features with the residual, None before the first pass
+        self.c: Any = q
+        self.slope = None
+        if first is not None:
+            self.work.add(first)
+        self.level = self.entry(*((q, factors) if first is None else (self.work.q, factors[first])))
         self.warm, self.squares = False, 0.0
 
-    def entry(self, c):
-        """Give the penalty above which no coefficient of a penalised feature leaves zero."""
-        f = self.factors
+    def entry(self, c, f):
+        """Give the penalty above which no coefficient leaves zero, of features with factors f."""
         chosen = (f > 0) & (f < np.inf)
         size = c[chosen] if self.positive else np.abs(c[chosen])
         return float((size / f[chosen]).max(initial=0.0))
@@ -127,12 +133,14 @@ class Solver:
 
     def _grow(self, l1):
         """Let those join that enter first as the penalty falls; give how far they suffice."""
-        if self.certain:
+        if self.certain or self.c is None:
             return l1
         work, level = self.work, l1
         scores = self._scores()
         late = np.flatnonzero(scores > l1)
-        room = max(JOIN, np.count_nonzero(work.w) // 2)
+        used = np.count_nonzero(work.w)
+        # products of sparse columns cost less than passes
+        room = max(JOIN, used // 2) if self.design.dense else max(3 * JOIN, used)
         if len(late) > room:
             order = np.argpartition(-scores[late], room)
             level = max(l1, 0.95 * min(self.level, scores[late[order[room]]]))
@@ -181,10 +189,13 @@ class Solver:
             squares, most = max(work.yy - (work.q + work.g) @ work.w, 0.0), 1.0
         else:
             squares = self.squares = self._pass() if fresh else self.squares
-            self.slope = (before - self.c) / (self.level - level) if level < self.level else None
+            moved = before is not None and level < self.level
+            self.slope = (before - self.c) / (self.level - level) if moved else None
             outside = ~work.member & (self.factors > 0) & (self.factors < np.inf)
             size = self.c[outside] if self.positive else np.abs(self.c[outside])
             size = (size / self.factors[outside]).max(initial=0.0)
+            if not np.isfinite(size):
+                return np.nan
             most = l1 / size if size > l1 else 1.0
         self.level = level
         i = work.index

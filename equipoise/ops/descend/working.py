@@ -65,13 +65,14 @@ class Working:
         if self.kept:
             self.design.columns(features, out=self.Z[k : k + m])
             block = self.Z[k : k + m] @ self.Z[: k + m].T
+            q = self.Z[k : k + m] @ self.y if self.all_q is None else self.all_q[features]
         else:
-            block = self.design.products(index, m)
+            block, q = self.design.products(index, m, self.y if self.all_q is None else None)
+            q = q if self.all_q is None else self.all_q[features]
         self.G[k : k + m, : k + m] = block
         self.G[:k, k : k + m] = block[:, :k].T
         self.index = index
         self.member[features] = True
-        q = self.all_q[features]
         self.q = np.concatenate([self.q, q])
         self.g = np.concatenate([self.g, q - block[:, :k] @ self.w])
         self.w = np.concatenate([self.w, np.zeros(m)])
@@ -105,7 +106,7 @@ class Working:
         i = self.index
         l0, l1, l2 = l0[i], l1[i], l2[i]
         # of many features and far more rows the columns are nearly orthogonal: a few sweeps do
-        used = np.count_nonzero(self.w)
+        used = np.count_nonzero((self.w != 0.0) | (np.abs(self.g) > l1))
         if method == "follow" and MANY < used < self.design.n // 4:
             gap, sweeps = descend(
                 0, self.G, self.q, self.w, self.g, l1, l2, self.yy, positive, target,
