@@ -46,7 +46,7 @@ def plan(x: torch.Tensor, width: int, limit: int) -> Walk:
     least, most = 1, BLOCK
     if places > 1:
         # offsets take registers too
-        least, most, limit = SECTOR // x.element_size(), BLOCK // 2, limit // 2
+        least, most, limit = SECTOR // x.element_size(), BLOCK // 4, limit // 2
     block = triton.next_power_of_2(width)
     if block * least * item > limit:
         return Walk(rows, width, places, (least, max(1, most // item // least)), False)

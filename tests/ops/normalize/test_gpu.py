@@ -170,7 +170,6 @@ def test_running_buffers(dtype):
 def test_rows(dtype):
     size = (3, 50) if dtype in (torch.float32, torch.bfloat16) else (9, 18)
     rows = OnDevice(gpu_elements)
-    check(rows, size, dtype)
     check(rows, size, dtype, centred=False, residual=True, activation="gelu")
     check(rows, size, dtype, affine=False, residual=True, activation="silu", samples=size[0] % 4)
 
@@ -190,19 +189,18 @@ def test_rows_of_one_number():
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_rows_with_every_activation(activation):
-    for residual in (False, True):
-        for centred in (False, True):
-            check(
-                OnDevice(gpu_elements), (4, 21), torch.float64, activation=activation,
-                residual=residual, centred=centred,
-            )  # fmt: skip
+    for either in (False, True):
+        check(
+            OnDevice(gpu_elements), (4, 21), torch.float64, activation=activation,
+            residual=either, centred=not either,
+        )  # fmt: skip
 
 
 @pytest.mark.usefixtures("blocks")
 @pytest.mark.parametrize("offset", [1e2, 1e4, 1e6])
 def test_rows_far_from_zero(offset):
-    check(OnDevice(gpu_elements), (5, 84), torch.float32, offset=offset)
-    check(OnDevice(gpu_elements), (14, 21), torch.float32, offset=offset, samples=2)
+    check(OnDevice(gpu_elements), (3, 84), torch.float32, offset=offset)
+    check(OnDevice(gpu_elements), (6, 21), torch.float32, offset=offset, samples=2)
 
 
 @pytest.mark.usefixtures("blocks")
