@@ -25,6 +25,10 @@ NAMES = {
 }
 
 
+# benchmarks that run on a GPU too: the module of that name with this ending
+ON_CUDA = ("layers",)
+
+
 class Usage(Exception):
     """What the user asked for cannot be done; the message says what can."""
 
@@ -42,6 +46,8 @@ def parser(name: str) -> argparse.ArgumentParser:
         default="passive",
         help="how OpenMP threads wait: asleep (steadier on a shared machine) or as they are set",
     )
+    if name in ON_CUDA:
+        p.add_argument("--device", choices=("cpu", "cuda"), help="a GPU where there is one")
     p.add_argument("--threads", type=int, metavar="N", help="the most threads (all cores)")
     p.add_argument(
         "--compile",
@@ -78,6 +84,9 @@ def main(name: str | None, argv: list[str]) -> int:
 def _main(name: str, args: argparse.Namespace) -> int:
     from benchmarks.child import load_benchmark
 
+    cuda = _on_cuda(args)
+    if cuda:
+        name, args.threads, args.malloc = f"{name}_cuda", 1, "tuned"
     points = select(load_benchmark(name).points(args.quick), args.points)
     if args.list:
         print("\n".join(p.name for p in points))
@@ -92,11 +101,29 @@ def _main(name: str, args: argparse.Namespace) -> int:
         "benchmark": name,
         "quick": args.quick,
         "selection": args.points or "",
-        "machine": environment.describe(args.wait),
+        "machine": {**environment.describe(args.wait), **({"GPU": _gpu()} if cuda else {})},
         "load": {"average": average, "busy": busy, "warning": warning or ""},
         "runs": runs,
     }
     return _show(name, args, report, code)
+
+
+def _on_cuda(args) -> bool:
+    """Tell whether the GPU's benchmark is meant; refuse it where there is no GPU."""
+    wanted = getattr(args, "device", "cpu")
+    if wanted == "cpu":
+        return False
+    from torch import cuda
+
+    if wanted == "cuda" and not cuda.is_available():
+        raise Usage("--device cuda needs a GPU that torch sees, and it sees none: leave it out")
+    return cuda.is_available()
+
+
+def _gpu() -> str:
+    from torch import cuda, version
+
+    return f"{cuda.get_device_name()}, CUDA {version.cuda}"
 
 
 def select(points, pattern: str | None):
