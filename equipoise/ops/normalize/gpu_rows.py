@@ -5,8 +5,8 @@ in blocks, whose summaries merge in float64.  Rows lie one after the other (``pl
 memory, as the channels at each of an image's ``places``.  Offsets are int64.
 
 Sweeps over memory: 1 read and 1 write forward (2 and 2 with a residual), 2 reads and 1 write
-backward (3 with what passes the norm by).  Long rows are read once more forward, when the second
-cache may still hold them, and twice more backward.
+backward (3 with what passes the norm by).  Long rows are read once more forward (twice
+with a residual), when the second cache may still hold them, and twice more backward.
 
 Weights' gradients: a program sums over its own rows, then ``torch.sum`` over programs; no atomics.
 """
@@ -39,11 +39,12 @@ def _offsets(o_row, o_column, width, places):
 
 @triton.jit
 def _load_sum(p_x, p_residual, p_total, at, mask, COMPUTE: tl.constexpr):
-    """Load x, or x + residual, rounded as the sum that is handed out."""
+    """Load x, or x + residual, rounded as the sum that is handed out; write it, if asked to."""
     x = tl.load(p_x + at, mask=mask, other=0.0)
     if p_residual is not None:
         x = (x.to(COMPUTE) + tl.load(p_residual + at, mask=mask, other=0.0).to(COMPUTE)).to(x.dtype)
-        tl.store(p_total + at, x, mask=mask)
+        if p_total is not None:
+            tl.store(p_total + at, x, mask=mask)
     return x.to(COMPUTE)
 
 
@@ -115,7 +116,7 @@ def long_rows_forward(
         m_column = o_column < width
         at, mask = _offsets(o_row, o_column, width, places), m_row & m_column
         # the sum is computed again, not read: another thread may have written it
-        x = _load_sum(p_x, p_residual, p_total, at, mask, COMPUTE)
+        x = _load_sum(p_x, p_residual, None, at, mask, COMPUTE)
         xhat = ((x - high) - low) * scale
         _output(xhat, p_weight, p_bias, p_y, at, o_column, m_column, mask, SLOPE, ACTIVATION)
 
