@@ -1,6 +1,6 @@
 """Arrow's columns as a matrix of floats."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,45 @@ def _no_number(schema, features, name, type_, origin):
     return f"column {name!r}{where} must hold numbers; it holds {type_}: {advice}"
 
 
+class Columns:
+    """Columns of one height and dtype, each where it lies; slices of rows are matrices.
+
+    >>> x = Columns([np.array([1.0, 2.0]), np.array([3.0, 4.0])])
+    >>> x.shape, x[:1]
+    ((2, 2), array([[1., 3.]]))
+    """
+
+    ndim = 2
+
+    def __init__(self, columns: list[np.ndarray]):
+        self.columns = columns
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self), len(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        return np.stack([column[rows] for column in self.columns], axis=1)
+
+
+def apart(batch, names, dtype: np.dtype) -> Columns:
+    """Give columns of a batch or table as they lie: copied only for a null or another type."""
+    wanted = arrow().from_numpy_dtype(dtype)
+    return Columns([_column(batch.column(name), wanted, dtype) for name in names])
+
+
+def _column(column, wanted, dtype):
+    if column.type == wanted and not hasattr(column, "chunks"):
+        return column.to_numpy(zero_copy_only=False)
+    out = np.empty(len(column), dtype)
+    _fill(out, column, dtype)
+    return out
+
+
 def matrix(batch, names, dtype: np.dtype) -> np.ndarray:
     """Give columns of a batch or table as a matrix (rows, columns) whose columns are contiguous.
 
@@ -116,12 +155,12 @@ class Reader:
         self.dtype = float_type(schema.field(n).type for n in self.names)
         self.read: Any = choice.all()
 
-    def block(self, batch, start: int = 0) -> Block:
-        """Give a batch's rows."""
+    def block(self, batch, start: int = 0, form: Callable = matrix) -> Block:
+        """Give a batch's rows, as a `matrix` or as columns `apart`."""
         target = None
         if self.y is not None:
             target = matrix(batch, [self.y], np.dtype("f8"))[:, 0]
-        values = matrix(batch, self.names, self.dtype)
+        values = form(batch, self.names, self.dtype)
         return Block(values, self.names, target, self.origin, start, self.every)
 
     def blocks(self, batches) -> Iterator[Block]:

@@ -7,9 +7,6 @@ from equipoise.data.columnar import arrow
 from equipoise.data.files import File
 from equipoise.errors import UsageError
 
-# bytes of a column chunk in memory; a row group may be larger than memory
-BUFFER = 1 << 20
-
 
 class ParquetRows:
     """The rows of one Parquet file.
@@ -27,7 +24,8 @@ class ParquetRows:
             self._open: Any = pq.ParquetFile(
                 file.path,
                 metadata=metadata,
-                buffer_size=BUFFER,
+                # a row group may be larger than memory; and what is mapped is copied once less
+                memory_map=True,
                 pre_buffer=False,
                 page_checksum_verification=True,
             )

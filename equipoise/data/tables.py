@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from equipoise.data.block import Block, Choice
-from equipoise.data.columnar import Reader, batch_rows
+from equipoise.data.columnar import Reader, batch_rows, matrix
 from equipoise.data.csv import CsvRows
 from equipoise.data.files import File, find
 from equipoise.data.parquet import ParquetRows
@@ -74,8 +74,13 @@ class Table:
         for unit in self.units(after):
             yield from unit()
 
-    def units(self, after: Position | None = None) -> Iterator[Callable[[], Iterator]]:
-        """Give what `blocks` gives as functions, which threads may call at the same time."""
+    def units(
+        self, after: Position | None = None, form: Callable = matrix
+    ) -> Iterator[Callable[[], Iterator]]:
+        """Give what `blocks` gives as functions, which threads may call at the same time.
+
+        ``form`` says what the values of a block are, as `Reader.block` takes it.
+        """
         after = after or Position()
         before = sum(f.size for f in self.files[: after.file])
         for number in range(after.file, len(self.files)):
@@ -86,10 +91,10 @@ class Table:
             for start, stop in parts:
                 if stop is None or stop > begin:
                     first = max(start, begin)
-                    yield partial(self._unit, number, metadata, first, stop, before)
+                    yield partial(self._unit, number, metadata, first, stop, before, form)
             before += self.files[number].size
 
-    def _unit(self, number, metadata, start, stop, before):
+    def _unit(self, number, metadata, start, stop, before, form):
         file = self.files[number]
         opened = FORMATS[file.format](file, metadata)
         try:
@@ -98,7 +103,7 @@ class Table:
             for first, batch, share in opened.batches(reader.read, self.rows, start, stop):
                 end = first + batch.num_rows
                 behind = Position(number, end, before + min(share, 1.0) * file.size)
-                yield reader.block(batch, first), behind
+                yield reader.block(batch, first, form), behind
         finally:
             opened.close()
 

@@ -6,8 +6,10 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from equipoise.data.columnar import Columns
 from equipoise.data.files import is_path
 from equipoise.moments import Moments
+from equipoise.ops.moments import op as moments
 from equipoise.ops.scale import op
 
 # how a refusal of a column ends
@@ -213,7 +215,9 @@ _NUMPY = (
 
 
 def summary_of(x, weights=None) -> Moments:
-    """Give the `Moments` of the columns of a matrix: dense, tensor or sparse."""
+    """Give the `Moments` of the columns of a matrix: dense, apart, tensor or sparse."""
+    if isinstance(x, Columns):
+        return Moments.from_state(moments.of_columns(x.columns, moments.summarize))
     if sparse.issparse(x):
         from equipoise.ops.moments.sparse import summarize_sparse
 

@@ -10,6 +10,7 @@ import torch
 from equipoise.data import read
 from equipoise.data.ahead import in_order
 from equipoise.data.block import Block, Choice, rows
+from equipoise.data.columnar import apart
 from equipoise.data.files import is_path
 from equipoise.data.tables import Position, Table
 from equipoise.errors import UsageError
@@ -97,7 +98,7 @@ def of_files(
         for block, behind in unit():
             yield summarize(scaler, block, False), len(block), behind
 
-    units = (partial(summaries, unit) for unit in table.units(after))
+    units = (partial(summaries, unit) for unit in table.units(after, apart))
     before = torch.get_num_threads()
     try:
         yield from in_order(units, max(before, 1), begin=partial(torch.set_num_threads, 1))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from equipoise.data.columnar import Columns
 from equipoise.moments import Moments
 from equipoise.ops.moments import op
 from equipoise.preprocessing.containers import summary_of
@@ -112,6 +113,8 @@ class Extremes(Counted):
         """Summarise the columns of a matrix or tensor (rows, columns)."""
         if isinstance(X, np.ndarray):
             return cls(np.asarray(op.extremes(X)))
+        if isinstance(X, Columns):
+            return cls(op.of_columns(X.columns, op.extremes))
         m = summary_of(X).to(None)
         return cls(np.stack([m.count, m.nan_count, m.min, m.max]))
 

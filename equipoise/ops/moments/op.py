@@ -41,6 +41,11 @@ def summarize(x, axes: tuple[int, ...], weights=None):
     return _by_pieces(x, axes, weights).reshape(FIELDS, *kept)
 
 
+def of_columns(columns, what) -> np.ndarray:
+    """Give ``what``, `summarize` or `extremes`, of vectors that lie apart, side by side."""
+    return np.stack([what(column, (0,)) for column in columns], axis=1)
+
+
 def extremes(x, axes: tuple[int, ...] = (0,)):
     """Give (count, number of NaNs, min, max) of ``x``, (4, *kept shape): less arithmetic."""
     state = _in_place(x, axes, extremes=True) if 0 not in x.shape else None
