@@ -3,9 +3,66 @@
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+
+class _Line:
+    """Items on their way from one thread to another: a few at most, and none once ``left``."""
+
+    def __init__(self, depth: int, left: threading.Event):
+        self._queue, self._left = queue.Queue(depth), left
+
+    def _put(self, item, error=None) -> bool:
+        """Wait for room; tell whether anyone still wants it."""
+        while not self._left.is_set():
+            try:
+                self._queue.put((item, error), timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def fill(self, items: Iterable[Any]) -> None:
+        """Put all items and then their end, or what they raise."""
+        try:
+            if all(self._put(item) for item in items):
+                self._put(None, StopIteration())
+        except BaseException as error:
+            self._put(None, error)
+        finally:
+            # a generator's files are closed by the thread that reads them
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            item, error = self._queue.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+
+
+@contextmanager
+def _threads(work: Callable[[], object], count: int, left: threading.Event):
+    """Run ``work`` on threads, which end with the block: ``left`` tells them."""
+    threads = [
+        threading.Thread(target=work, name="equipoise-read", daemon=True) for _ in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        left.set()
+        for thread in threads:
+            thread.join()
 
 
 def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
@@ -17,50 +74,14 @@ def ahead(items: Iterator[T], depth: int = 2) -> Iterator[T]:
     >>> list(ahead(iter("abc")))
     ['a', 'b', 'c']
     """
-    line: queue.Queue = queue.Queue(depth)
     left = threading.Event()
-
-    def put(item) -> bool:
-        while not left.is_set():
-            try:
-                line.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def fetch():
-        try:
-            for item in items:
-                if not put((item, None)):
-                    break
-            else:
-                put((None, StopIteration()))
-        except BaseException as error:
-            put((None, error))
-        finally:
-            # a generator's files are closed by the thread that reads them
-            close = getattr(items, "close", None)
-            if close is not None:
-                close()
-
-    thread = threading.Thread(target=fetch, name="equipoise-read", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = line.get()
-            if isinstance(error, StopIteration):
-                return
-            if error is not None:
-                raise error
-            yield item
-    finally:
-        left.set()
-        thread.join()
+    line = _Line(depth, left)
+    with _threads(lambda: line.fill(items), 1, left):
+        yield from line
 
 
 def in_order(
-    units: Iterable[Callable[[], Iterator[T]]],
+    units: Iterable[Callable[[], Iterable[T]]],
     workers: int,
     depth: int = 64,
     begin: Callable[[], object] = lambda: None,
@@ -73,30 +94,20 @@ def in_order(
     >>> list(in_order([lambda: iter("ab"), lambda: iter("c")], workers=2))
     ['a', 'b', 'c']
     """
-    lines: queue.Queue = queue.Queue()
+    # a line for each unit that was taken, in the order of the units; None behind the last
+    lines: queue.Queue[_Line | None] = queue.Queue()
     left, taking, source = threading.Event(), threading.Lock(), iter(units)
 
     def take():
+        """Take the next unit, and the line that it fills; None when there is no more."""
         with taking:
-            line = queue.Queue(depth)
+            line = _Line(depth, left)
             try:
                 unit = next(source, None)
             except BaseException as error:
-                line.put((None, error))
-                unit = None
-                lines.put(line)
-            # behind all that was taken
+                unit = partial(_raise, error)
             lines.put(line if unit else None)
             return unit, line
-
-    def put(line, item) -> bool:
-        while not left.is_set():
-            try:
-                line.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
 
     def work():
         begin()
@@ -104,28 +115,17 @@ def in_order(
             unit, line = take()
             if unit is None:
                 return
-            try:
-                if not all(put(line, (item, None)) for item in unit()):
-                    return
-                put(line, (None, StopIteration()))
-            except BaseException as error:
-                put(line, (None, error))
+            line.fill(_items(unit))
 
-    threads = [
-        threading.Thread(target=work, name="equipoise-read", daemon=True) for _ in range(workers)
-    ]
-    for thread in threads:
-        thread.start()
-    try:
+    with _threads(work, workers, left):
         while (line := lines.get()) is not None:
-            while True:
-                item, error = line.get()
-                if isinstance(error, StopIteration):
-                    break
-                if error is not None:
-                    raise error
-                yield item
-    finally:
-        left.set()
-        for thread in threads:
-            thread.join()
+            yield from line
+
+
+def _items(unit):
+    """Give a unit's items: what calling it raises is raised with the first."""
+    yield from unit()
+
+
+def _raise(error: BaseException):
+    raise error
