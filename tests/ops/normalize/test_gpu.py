@@ -197,7 +197,7 @@ def test_rows_with_every_activation(activation):
 
 
 @pytest.mark.usefixtures("blocks")
-@pytest.mark.parametrize("offset", [1e2, 1e4, 1e6])
+@pytest.mark.parametrize("offset", [1e2, 1e6])
 def test_rows_far_from_zero(offset):
     check(OnDevice(gpu_elements), (3, 84), torch.float32, offset=offset)
     check(OnDevice(gpu_elements), (6, 21), torch.float32, offset=offset, samples=2)
@@ -205,11 +205,11 @@ def test_rows_far_from_zero(offset):
 
 @pytest.mark.usefixtures("blocks")
 def test_the_same_bits_of_rows_again():
-    x, w = torch.randn(9, 40).to(DEVICE), torch.randn(40).to(DEVICE)
+    x, w = torch.randn(5, 20).to(DEVICE), torch.randn(20).to(DEVICE)
     found = []
     for _ in range(2):
-        y, total, stats = gpu_elements.forward(x, x, w, w, "relu", 0.0, 1e-5, 40, 1)
-        found.append((y, *gpu_elements.backward(x, y, total, stats, w, w, "relu", 0.0, 40, 1)))
+        y, total, stats = gpu_elements.forward(x, x, w, w, "relu", 0.0, 1e-5, 20, 1)
+        found.append((y, *gpu_elements.backward(x, y, total, stats, w, w, "relu", 0.0, 20, 1)))
     assert_same_bits(*found)
 
 
