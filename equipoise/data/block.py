@@ -119,6 +119,23 @@ class Choice:
         return (None if y is None else [i for i in range(width) if i != y]), y
 
 
+def difference(expected: Sequence[str], names: Sequence[str]) -> str:
+    """Say how column names differ from those expected, as the end of a sentence.
+
+    >>> difference(["a", "b"], ["b", "c"])
+    "lacks 'a' and adds 'c'"
+    """
+    expected, names = list(expected), list(names)
+    missing = [n for n in expected if n not in names]
+    extra = [n for n in names if n not in expected]
+    parts = [
+        f"{what} {', '.join(map(repr, found[:5]))}"
+        for what, found in (("lacks", missing), ("adds", extra))
+        if found
+    ]
+    return " and ".join(parts) or "has them in another order"
+
+
 def _named(column, names, origin) -> str:
     return column if isinstance(column, str) else names[_position(column, len(names), origin)]
 

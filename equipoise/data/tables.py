@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from equipoise.data.block import Block, Choice
+from equipoise.data.block import Block, Choice, difference
 from equipoise.data.columnar import Reader, batch_rows, matrix
 from equipoise.data.csv import CsvRows
 from equipoise.data.files import File, find
@@ -110,14 +110,7 @@ class Table:
 
 def _other_columns(first: File, expected, file: File, names) -> str:
     """Say how the columns of a file differ from the first file's."""
-    missing = [n for n in expected if n not in names]
-    extra = [n for n in names if n not in expected]
-    parts = [
-        f"{what} {', '.join(map(repr, found[:5]))}"
-        for what, found in (("lacks", missing), ("adds", extra))
-        if found
-    ]
-    how = " and ".join(parts) or "has them in another order"
+    how = difference(expected, names)
     return (
         f"files must have the same columns: {file.path} {how}, compared with {first.path}. "
         "Choose columns that all have with columns=, or read the files apart."

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from equipoise.data import read
-from equipoise.data.block import Choice
+from equipoise.data.block import Choice, difference
 from equipoise.data.columnar import Reader, arrow, batch_rows
 from equipoise.data.files import is_path
 from equipoise.data.tables import Table
@@ -38,23 +38,12 @@ def scaled_columns(scaler, names, origin: str = "") -> tuple[str, ...]:
     if chosen is not None:
         return Choice.of([known[i] for i in chosen]).among(names, origin).columns  # type: ignore
     if list(names) != list(known):
-        raise UsageError(_other_columns(list(known), list(names), origin or "the table"))
+        raise UsageError(
+            f"the columns must be those of the fit, in its order; {origin or 'the table'} "
+            f"{difference(known, names)}. Select them, or fit with columns=, which finds them by "
+            "name."
+        )
     return tuple(names)
-
-
-def _other_columns(known, names, origin) -> str:
-    missing = [n for n in known if n not in names]
-    extra = [n for n in names if n not in known]
-    found = [
-        f"{what} {', '.join(map(repr, which[:5]))}"
-        for what, which in (("lacks", missing), ("adds", extra))
-        if which
-    ]
-    how = " and ".join(found) or "has them in another order"
-    return (
-        f"the columns must be those of the fit, in its order; {origin} {how}. Select them, or "
-        "fit with columns=, which finds them by name."
-    )
 
 
 class BatchScaler:

@@ -136,17 +136,8 @@ def _same_memory(a, b) -> bool:
     return a.ctypes.data == b.ctypes.data and a.strides == b.strides and a.dtype == b.dtype
 
 
-class Sparse:
+class Sparse(Array):
     """A SciPy matrix, CSR or CSC: only maps that keep zeros."""
-
-    names = None
-
-    def __init__(self, x):
-        self.x = x
-
-    def matrix(self, chosen):
-        """Give the chosen columns."""
-        return self.x if chosen is None else self.x[:, chosen]
 
     def map(self, chosen, how, in_place, out):
         """Scale what is stored; give the matrix and whether any was infinite."""

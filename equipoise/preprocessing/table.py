@@ -21,7 +21,7 @@ class Table:
     def take(cls, scaler, X, reset: bool) -> "Table":
         """Check ``X`` against the scaler, or let the scaler note its columns (``reset``)."""
         held = containers.take(X)
-        if isinstance(held, containers.Array | containers.Sparse):
+        if isinstance(held, containers.Array):
             held.x = _checked(scaler, held.x)
         _check_shape(scaler, held.x)
         validate_data(scaler, X, reset=reset, skip_check_array=True)
@@ -33,7 +33,7 @@ class Table:
     def take_back(cls, scaler, X) -> "Table":
         """Check what comes back: of the fitted width, its names those of the fit if it has any."""
         held = containers.take(X)
-        if isinstance(held, containers.Array | containers.Sparse):
+        if isinstance(held, containers.Array):
             held.x = _checked(scaler, held.x)
         _check_shape(scaler, held.x)
         if held.names is not None:
