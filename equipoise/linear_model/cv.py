@@ -14,7 +14,7 @@ from equipoise.linear_model.base import LinearRegressor, check_finite, check_fit
 from equipoise.linear_model.folds import fold_errors, routed
 from equipoise.linear_model.lasso import ElasticNet, Lasso, as_gram
 from equipoise.linear_model.path import alpha_grid, enet_path, lasso_path
-from equipoise.linear_model.problem import SOLVERS, Problem, Settings, seed_of
+from equipoise.linear_model.problem import PARAMETERS, Problem, Settings, seed_of
 from equipoise.linear_model.ridge_cv import one_standard_error
 
 
@@ -66,24 +66,15 @@ class ElasticNetCV(LinearRegressor):
     """
 
     _parameter_constraints: ClassVar[dict] = {
+        **PARAMETERS,
         "l1_ratio": [Interval(Real, 0, 1, closed="both"), "array-like"],
         "eps": [Interval(Real, 0, None, closed="neither")],
         "alphas": [Interval(Integral, 1, None, closed="left"), "array-like"],
-        "fit_intercept": ["boolean"],
         "precompute": [StrOptions({"auto"}), "array-like", "boolean"],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0, None, closed="left")],
         "cv": ["cv_object"],
-        "copy_X": ["boolean"],
         "verbose": ["verbose"],
         "n_jobs": [Integral, None],
-        "positive": ["boolean"],
-        "random_state": ["random_state"],
-        "selection": [StrOptions({"cyclic", "random"})],
-        "standardize": ["boolean"],
-        "penalty_weights": ["array-like", None],
         "rule": [StrOptions({"min", "1se"})],
-        "solver": [StrOptions(set(SOLVERS))],
     }
 
     path = staticmethod(enet_path)

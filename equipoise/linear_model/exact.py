@@ -1,4 +1,4 @@
-"""Ridge in closed form: by the Gram matrix, by the kernel matrix, by a triangle of X.
+"""Ridge in closed form: by the Gram matrix, or by a triangle of X; `kernel` has the matrix X Xᵀ.
 
 With X̃ and ỹ centred and weighted and D the penalty factors, the coefficients b solve
 
@@ -17,8 +17,6 @@ from scipy import linalg
 ROUGH, SINGULAR = 1e-5, 1e-13
 # as many alphas cost as much by Cholesky as one eigendecomposition does for all
 MANY = 8
-# rows from which a kernel matrix in float32 and a few passes over X beat one in float64
-HALF = 1000
 
 
 class Factors(NamedTuple):
@@ -167,7 +165,7 @@ def by_gram(G, xy, factors: Factors, alphas, design: Any = None, target: Any = N
     right = reduced.right(xy)
     if len(np.unique(alphas)) > MANY:
         values, V = spectrum(reduced.gram)
-        return reduced.back(_filtered(values, V, right, alphas), xy), "eigen"
+        return reduced.back(filtered(values, V, right, alphas), xy), "eigen"
     out, how = np.zeros_like(xy), "cholesky"
     for alpha, targets in each_alpha(alphas):
         factor = Cholesky(reduced.gram, alpha)
@@ -189,7 +187,7 @@ def by_gram(G, xy, factors: Factors, alphas, design: Any = None, target: Any = N
         else:
             how = "eigen"
             values, V = spectrum(reduced.gram)
-            c = _filtered(values, V, right[:, targets], np.full(len(targets), alpha))
+            c = filtered(values, V, right[:, targets], np.full(len(targets), alpha))
             out[:, targets] = reduced.back(c, xy[:, targets])
     return out, how
 
@@ -225,7 +223,8 @@ def inverse_filter(values, alphas, cut=None):
     return np.where(dead, 0.0, 1.0 / np.where(total > 0, total, 1.0))
 
 
-def _filtered(values, V, right, alphas):
+def filtered(values, V, right, alphas):
+    """Solve by eigenvalues and vectors for the columns of ``right`` and their alphas."""
     return V @ ((V.T @ right) * inverse_filter(values, alphas))
 
 
@@ -259,152 +258,8 @@ def _by_wide_triangle(design, target, factors, alpha):
     scale = factors.kernel_scale
     wide = design.scaled(scale)
     U, s, _ = np.linalg.svd(wide.triangle().T, full_matrices=False)
-    cut = (np.finfo(np.float64).eps * design.p * s.max(initial=0.0)) ** 2
-    weight = inverse_filter(s * s, np.array([alpha]), cut)
+    # without a direction that is rounding of X the gradient is off by rounding; X̃ᵀu / α is not
+    kept = s > np.finfo(np.float64).eps * design.p * s.max(initial=0.0)
+    weight = np.divide(1.0, s * s + alpha, out=np.zeros_like(s), where=kept)[:, None]
     b = wide.tdot(U @ (weight * (U.T @ target)))
     return b if scale is None else b * scale[:, None]
-
-
-class Kernel:
-    """K = X̃ D⁻¹ X̃ᵀ of the features that pay, orthogonal to the intercept and the free ones.
-
-    ``matrix`` has the mean eigenvalue added along those directions, where c has no part, or with
-    ``apart`` more than the largest.
-    """
-
-    def __init__(
-        self, design, factors: Factors, centred: bool, dtype: Any = np.float64, apart=False
-    ):
-        self.factors, self.plain = factors, design
-        self.design = design.scaled(factors.kernel_scale)
-        self.free = np.empty((design.n, 0))
-        ones = np.ones(design.n) if design.root is None else design.root
-        if len(factors.free):
-            self.free = design.columns_block(factors.free)
-        basis = [ones[:, None] / np.linalg.norm(ones)] if centred else []
-        columns = np.concatenate([*basis, self.free], 1)
-        self.Q = _basis(columns) if columns.shape[1] else None
-        K = self.design.kernel(dtype)
-        if self.Q is not None:
-            self._allow_direct(K, centred)
-            # twice: what is left of Q after once is rounding of K itself
-            Q = self.Q.astype(dtype)
-            half = K @ Q
-            K -= Q @ half.T
-            K -= (half - Q @ (Q.T @ half)) @ Q.T
-            ridge = float(abs(K).sum(0).max() * 4 if apart else np.trace(K) / max(len(K), 1))
-            K += (ridge or 1.0) * Q @ Q.T
-        self.matrix = K
-
-    def _allow_direct(self, K, centred):
-        """Multiply X as it lies from here on, where its offset costs no more than two digits."""
-        squares = (
-            self.design.offset
-            if self.design.scale is None
-            else (self.design.offset * self.design.scale)
-        )
-        root = self.design.root
-        weight = self.design.n if root is None else root @ root
-        small = weight * float(squares @ squares) <= 100 * float(np.trace(K))
-        X = self.design.X
-        if centred and small and self.design.rows is None and X.dtype == np.float64:
-            self.design.direct = True
-
-    def project(self, v):
-        """Take the intercept and the free features out of v (n, q)."""
-        return v if self.Q is None else v - self.Q @ (self.Q.T @ v)
-
-    def coefficients(self, c, target):
-        """Give b (p, q) from c (n, q)."""
-        b = self.design.tdot(c)
-        if self.design.scale is not None:
-            b *= self.design.scale[:, None]
-        if len(self.factors.free):
-            left = target - self.design.kernel_dot(c)
-            b[self.factors.free] = np.linalg.lstsq(self.free, left, rcond=None)[0]
-        return b
-
-
-def _basis(columns):
-    """Give an orthonormal basis of some columns, whatever their scales."""
-    norms = np.linalg.norm(columns, axis=0)
-    U, s, _ = np.linalg.svd(columns / np.where(norms > 0, norms, 1.0), full_matrices=False)
-    return U[:, s > 1e-12 * s.max(initial=1e-300)]
-
-
-def by_kernel(design, target, factors: Factors, alphas, centred: bool):
-    """Solve with one unknown a row, for n < p; give (coefficients (p, q), how)."""
-    several = len(np.unique(alphas)) > 1
-    if design.n >= HALF and not several and not design.sparse:
-        kernel = Kernel(design, factors, centred, np.float32)
-        c = _preconditioned(kernel, target, float(alphas[0]))
-        if c is not None:
-            return kernel.coefficients(c, target), "cholesky"
-    kernel = Kernel(design, factors, centred)
-    y = kernel.project(target)
-    c, how = np.zeros_like(y), "cholesky"
-    if len(np.unique(alphas)) > MANY:
-        values, U = spectrum(kernel.matrix)
-        return kernel.coefficients(_filtered(values, U, y, alphas), target), "eigen"
-    for alpha, targets in each_alpha(alphas):
-        factor = Cholesky(kernel.matrix, alpha)
-        if factor.rcond <= SINGULAR:
-            values, U = spectrum(kernel.matrix)
-            c[:, targets] = _filtered(values, U, y[:, targets], np.full(len(targets), alpha))
-            how = "eigen"
-            continue
-        c[:, targets] = factor.solve(y[:, targets])
-        if factor.rcond <= ROUGH:
-            found = _preconditioned(kernel, target[:, targets], alpha, factor)
-            c[:, targets] = c[:, targets] if found is None else found
-    return kernel.coefficients(kernel.project(c), target), how
-
-
-def _preconditioned(kernel: Kernel, target, alpha: float, factor: Cholesky | None = None):
-    """Solve (K + α) c = ỹ by conjugate gradients on X̃ itself, a factor of K as preconditioner.
-
-    The factor may be in float32: an iteration costs one pass over X, and the answer has the
-    digits of X.  None where that does not get there.
-    """
-    factor = factor or Cholesky(kernel.matrix, alpha, overwrite=True)
-    if not factor.rcond > (1e-5 if factor.d.dtype == np.float32 else SINGULAR):
-        return None
-
-    def apply(v):
-        return kernel.project(kernel.design.kernel_dot(v)) + alpha * v
-
-    def precondition(v):
-        return kernel.project(factor.solve(v).astype(np.float64))
-
-    y = kernel.project(target)
-    # X in float32 has no more digits to give
-    rtol = 1e-13 if kernel.design.X.dtype == np.float64 else 1e-9
-    c, iterations = conjugate_gradients(apply, y, precondition, rtol=rtol, limit=12)
-    return None if iterations is None else c
-
-
-def conjugate_gradients(apply, right, precondition=None, *, rtol: float, limit: int):
-    """Solve A x = right for each column, A positive definite; give (x, iterations).
-
-    Stops where ‖right - A x‖ ≤ rtol ‖right‖ in each column; iterations is None where that was not
-    reached within ``limit``.
-    """
-    precondition = precondition or (lambda v: v)
-    x, r = np.zeros_like(right), right.copy()
-    goal = rtol * np.linalg.norm(right, axis=0)
-    z = precondition(r)
-    d, rz = z.copy(), (r * z).sum(0)
-    for iteration in range(limit + 1):
-        if (np.linalg.norm(r, axis=0) <= goal).all():
-            return x, iteration
-        if iteration == limit:
-            break
-        Ad = apply(d)
-        curve = (d * Ad).sum(0)
-        step = np.divide(rz, curve, out=np.zeros_like(rz), where=curve > 0)
-        x += step * d
-        r -= step * Ad
-        z = precondition(r)
-        before, rz = rz, (r * z).sum(0)
-        d = z + np.divide(rz, before, out=np.zeros_like(rz), where=before > 0) * d
-    return x, None

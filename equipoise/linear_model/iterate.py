@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from equipoise.linear_model.exact import Cholesky, Factors, conjugate_gradients
+from equipoise.linear_model.exact import Cholesky, Factors
 from equipoise.linear_model.products import is_sparse
 
 # features up to which the positive solution is found on the Gram matrix
@@ -44,6 +44,33 @@ def _part(factors):
     used = np.concatenate([factors.paid, factors.free])
     scale[used] = factors.scale[used]
     return scale
+
+
+def conjugate_gradients(apply, right, precondition=None, *, rtol: float, limit: int):
+    """Solve A x = right for each column, A positive definite; give (x, iterations).
+
+    Stops where ‖right - A x‖ ≤ rtol ‖right‖ in each column; iterations is None where that was not
+    reached within ``limit``.
+    """
+    precondition = precondition or (lambda v: v)
+    x, r = np.zeros_like(right), right.copy()
+    goal = rtol * np.linalg.norm(right, axis=0)
+    z = precondition(r)
+    d, rz = z.copy(), (r * z).sum(0)
+    for iteration in range(limit + 1):
+        if (np.linalg.norm(r, axis=0) <= goal).all():
+            return x, iteration
+        if iteration == limit:
+            break
+        Ad = apply(d)
+        curve = (d * Ad).sum(0)
+        step = np.divide(rz, curve, out=np.zeros_like(rz), where=curve > 0)
+        x += step * d
+        r -= step * Ad
+        z = precondition(r)
+        before, rz = rz, (r * z).sum(0)
+        d = z + np.divide(rz, before, out=np.zeros_like(rz), where=before > 0) * d
+    return x, None
 
 
 def lsqr(design, target, factors: Factors, alphas, tol, max_iter):

@@ -7,13 +7,13 @@ from typing import ClassVar
 import numpy as np
 from scipy import sparse
 from sklearn.base import MultiOutputMixin, _fit_context
-from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._param_validation import Interval
 
 from equipoise.linear_model.base import LinearRegressor, check_finite, check_fit, penalty_factors
 from equipoise.linear_model.blocks import one_blas_thread
 from equipoise.linear_model.path import enet_path, lasso_path
 from equipoise.linear_model.problem import (
-    SOLVERS,
+    PARAMETERS,
     Problem,
     Settings,
     info,
@@ -94,20 +94,12 @@ class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
     """
 
     _parameter_constraints: ClassVar[dict] = {
+        **PARAMETERS,
         "alpha": [Interval(Real, 0, None, closed="left")],
         "l1_ratio": [Interval(Real, 0, 1, closed="both")],
-        "fit_intercept": ["boolean"],
         "precompute": ["boolean", "array-like"],
         "max_iter": [Interval(Integral, 1, None, closed="left"), None],
-        "copy_X": ["boolean"],
-        "tol": [Interval(Real, 0, None, closed="left")],
         "warm_start": ["boolean"],
-        "positive": ["boolean"],
-        "random_state": ["random_state"],
-        "selection": [StrOptions({"cyclic", "random"})],
-        "standardize": ["boolean"],
-        "penalty_weights": ["array-like", None],
-        "solver": [StrOptions(set(SOLVERS))],
     }
 
     path = staticmethod(enet_path)

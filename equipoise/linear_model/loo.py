@@ -12,7 +12,8 @@ import numpy as np
 
 from equipoise.linear_model import exact
 from equipoise.linear_model.blocks import BLOCK, over, spans
-from equipoise.linear_model.exact import Kernel, Reduced, inverse_filter, spectrum
+from equipoise.linear_model.exact import Reduced, inverse_filter, spectrum
+from equipoise.linear_model.kernel import Kernel
 from equipoise.moments import Moments
 
 

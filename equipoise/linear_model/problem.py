@@ -1,11 +1,13 @@
 """A penalised least-squares problem between the estimators and their solver."""
 
 import warnings
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
 
 from equipoise.linear_model.base import (
     Centring,
@@ -19,6 +21,19 @@ from equipoise.ops.descend.group_solve import GroupSolver
 from equipoise.ops.descend.solve import Fit, Solver
 
 SOLVERS = ("auto", "follow", "descend")
+# what every estimator of this solver takes, as scikit-learn checks it
+PARAMETERS: dict[str, list] = {
+    "fit_intercept": ["boolean"],
+    "max_iter": [Interval(Integral, 1, None, closed="left")],
+    "copy_X": ["boolean"],
+    "tol": [Interval(Real, 0, None, closed="left")],
+    "positive": ["boolean"],
+    "random_state": ["random_state"],
+    "selection": [StrOptions({"cyclic", "random"})],
+    "standardize": ["boolean"],
+    "penalty_weights": ["array-like", None],
+    "solver": [StrOptions(set(SOLVERS))],
+}
 
 
 # rows a column, and values, from which some of the rows are tried first

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from equipoise.linear_model import exact, iterate
+from equipoise.linear_model import exact, iterate, kernel
 from equipoise.linear_model.base import check_finite, penalty_factors
 from equipoise.linear_model.design import Design, centred_rows
 from equipoise.linear_model.exact import Factors
@@ -61,7 +61,7 @@ class RidgeFit:
             G, xy = self.gram()
             return exact.by_gram(G, xy, self.factors, alphas, self.design(), self.target)
         design, target = self.centre()
-        return exact.by_kernel(design, target, self.factors, alphas, self.model.fit_intercept)
+        return kernel.by_kernel(design, target, self.factors, alphas, self.model.fit_intercept)
 
     def gram(self):
         """Give X̃ᵀX̃ and X̃ᵀỹ from one pass, and set offsets and factors."""

@@ -11,14 +11,17 @@ from sklearn import linear_model as theirs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
-from equipoise.linear_model import Ridge, RidgeCV, exact
+from equipoise.linear_model import Ridge, RidgeCV, exact, kernel
 from equipoise.penalties import L2
+
+# how many times n + p roundings a gradient may be: thousands of draws came to 2 where n >= p
+BACKWARD = 100
 
 
 @pytest.fixture(autouse=True)
 def small_halves(monkeypatch):
     """Let kernel matrices in float32 begin at small sizes."""
-    monkeypatch.setattr(exact, "HALF", 100)
+    monkeypatch.setattr(kernel, "HALF", 100)
 
 
 def data(n, p, seed=0, offset=0.0):
@@ -28,33 +31,37 @@ def data(n, p, seed=0, offset=0.0):
 
 
 def residual(model, X, y, weights=None, factors=None):
-    """Give the gradient of the objective at the fit, relative to what it is a difference of."""
+    """Give the gradient of the objective at the fit over what rounding may make of it.
+
+    Entries of X and y are known to eps of their size, before X is centred, and a factor of the
+    normal equations A, scaled to a unit diagonal, is backward stable: the fit solves equations
+    that differ from the exact ones by a few eps √(A_jj A_kk).  Hence, with a_j = √(‖x_j‖² + D_j),
+
+        |gradient_j| ≤ c (n + p) eps a_j (Σ_k a_k |b_k| + ‖y‖)
+
+    with a small c, whatever the condition; what comes back is c.  With one unknown a row, rounding
+    of a kernel matrix of condition κ adds up to κ to c.
+    (Demmel 1989; Higham, "Accuracy and stability", theorem 10.5.)
+    """
     X, y = np.asarray(X, np.longdouble), np.asarray(y, np.longdouble)
     W = np.ones(len(X)) if weights is None else np.asarray(weights)
     b = model.coef_.astype(np.longdouble)
     left = W * (y - X @ b - model.intercept_)
     D = np.full(len(b), model.alpha, np.longdouble)
+    mean = W @ X / W.sum()
     if model.standardize:
-        mean = W @ X / W.sum()
         var = W @ (X - mean) ** 2 / W.sum()
         D *= np.where(var > 1e-28 * mean**2, var, 1.0)
     if factors is not None:
         D = D * factors
-    centre = W @ X / W.sum() if model.fit_intercept else 0.0
-    # X is centred implicitly, and what cancels leaves its rounding
-    rounding = 1e-6 * np.abs(X).T @ np.abs(left)
-    X = X - centre
-    # what a constant column differs from its mean by is rounding
-    X[np.abs(X) < 1e-15 * np.abs(centre)] = 0.0
-    gradient = X.T @ left - D * b
-    scale = np.abs(X).T @ np.abs(left) + np.abs(D * b)
-    y_scale = np.sqrt((X * X).T @ W) * np.sqrt(W @ (y - y.mean() * model.fit_intercept) ** 2)
-    # a coefficient that is nothing but rounding beside the largest is as good as zero
-    bound = np.maximum(np.maximum(scale, y_scale), 1e-6 * D * np.abs(b).max())
-    bound = np.maximum(bound, rounding)
+    gradient = (X - mean * model.fit_intercept).T @ left - D * b
+    a = np.sqrt(W @ (X * X) + D)
+    bound = a * (a @ np.abs(b) + np.sqrt(W @ (y * y)))
     parts = np.abs(gradient) / np.where(bound > 0, bound, 1.0)
-    sums = abs(left.sum()) / max(np.abs(left).sum(), W @ np.abs(y), 1e-300)
-    return float(max(parts.max(), sums if model.fit_intercept else 0.0))
+    size = W @ (np.abs(y) + np.abs(X) @ np.abs(b) + abs(model.intercept_))
+    sums = abs(left.sum()) / (size or 1.0)
+    error = float(max(parts.max(), sums if model.fit_intercept else 0.0))
+    return error / (sum(X.shape) * np.finfo(np.float64).eps)
 
 
 @st.composite
@@ -79,9 +86,21 @@ def test_the_gradient_vanishes(problem, fit_intercept, standardize, order):
     X, y, weights, alpha = problem
     model = Ridge(alpha, fit_intercept=fit_intercept, standardize=standardize)
     if standardize:
-        model.alpha = min(alpha, 1e6)
+        # relative to columns of variance 1, as alpha is to those of X
+        model.alpha = min(alpha * len(X) / max(np.square(X).sum(), 1e-16), 1e6)
     model.fit(np.asarray(X, order=order), y, sample_weight=weights)
-    assert residual(model, X, y, weights) < 1e-9
+    # one unknown a row: a kernel matrix is taken as it is to this reciprocal condition, times a few
+    allowed = BACKWARD if len(X) >= X.shape[1] else 10 / exact.ROUGH
+    assert residual(model, X, y, weights) < allowed
+
+
+@pytest.mark.parametrize("alpha", [1e-4, 1e-8, 1e-11, 1e-13])
+@pytest.mark.parametrize("fit_intercept", [False, True])
+def test_the_gradient_vanishes_on_few_rows_that_depend_on_each_other(alpha, fit_intercept):
+    X, y = data(10, 30)
+    X[5] = X[:4].sum(0)
+    model = Ridge(alpha, fit_intercept=fit_intercept).fit(X, y)
+    assert residual(model, X, y) < BACKWARD
 
 
 @pytest.mark.parametrize("shape", [(300, 20), (20, 60), (30, 30), (120, 150)])
@@ -96,7 +115,7 @@ def test_free_heavy_and_absent_features(shape, weighted):
     kept = np.isfinite(factors)
     inner = Ridge(5.0, penalty_weights=factors[kept]).fit(X[:, kept], y, weights)
     assert np.allclose(model.coef_[kept], inner.coef_, rtol=1e-8, atol=1e-10)
-    assert residual(inner, X[:, kept], y, weights, factors[kept]) < 1e-10
+    assert residual(inner, X[:, kept], y, weights, factors[kept]) < BACKWARD
 
 
 def test_factors_are_those_of_the_penalty():
