@@ -6,9 +6,10 @@ layout that torch would give the output.
 
 from functools import lru_cache
 from itertools import product
-from math import gcd
+from math import gcd, prod
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from equipoise.ops import jit
@@ -18,8 +19,10 @@ from equipoise.ops.normalize.layout import dense
 from equipoise.ops.normalize.reference import moments_in_float64, update_by_torch
 from equipoise.ops.normalize.running import update_running
 from equipoise.ops.normalize.statistics import APPLY, SUMS
+from equipoise.ops.normalize.words import ADDRESSES
 from equipoise.ops.numbers import COMPUTE
 from equipoise.ops.sweep import compiled
+from equipoise.ops.sweep.tasks import TaskKernel, words_of
 
 # numbers that one task sums, enough to pay for its start and few enough to stay in cache
 CHUNK = 65536
@@ -92,9 +95,8 @@ def plan(size: tuple[int, ...], contiguous: bool, groups: int = 0, centred: int 
     return _columns_plan(n, channels, length, groups, centred)
 
 
-def _phases(p: Plan) -> tuple[int, ...]:
-    """Both phases at once where groups keep every thread busy, else one after the other."""
-    n = jit.threads()
+def _phases(p: Plan, n: int) -> tuple[int, ...]:
+    """Both phases at once where groups keep n threads busy, else one after the other."""
     whole = p.family == "rows" or p.groups > 1 or p.chunks == 1
     if whole and (n == 1 or p.chunks == 1 or p.groups % n == 0 or p.groups >= 4 * n):
         return (SUMS | APPLY,)
@@ -110,7 +112,7 @@ def _parameter(tensor: torch.Tensor | None, value: float, n: int, dtype: torch.d
     """Give a parameter in the compute type, or ``value`` everywhere where there is none."""
     if tensor is None:
         return _constant(value, n, dtype)
-    tensor = dense(tensor.to(dtype))
+    tensor = dense(tensor if tensor.dtype == dtype else tensor.to(dtype))
     _address(tensor)
     return tensor
 
@@ -135,12 +137,9 @@ KERNELS = {
 }
 
 
-def _streams(p: Plan, x: torch.Tensor, *outputs: torch.Tensor | None) -> bool:
-    """Tell whether outputs are written past the caches: large ones, their rows aligned."""
-    size = x.element_size()
-    return x.numel() * size >= STREAM and all(
-        (p.pitch * size) % 64 == 0 and (t is None or t.data_ptr() % 64 == 0) for t in outputs
-    )
+def aligned(*tensors: torch.Tensor | None) -> bool:
+    """Tell whether all begin with a vector."""
+    return all(t is None or t.data_ptr() % 64 == 0 for t in tensors)
 
 
 def _slope(activation: str | None, slope: float) -> float:
@@ -155,10 +154,6 @@ def _gate_at(activation: str | None, added: bool, from_output: bool) -> int:
     if from_output:
         return formulas.OUTPUT
     return formulas.SUM if added else formulas.INPUT
-
-
-def _large(x: torch.Tensor) -> int:
-    return int(x.numel() * x.element_size() >= LARGE)
 
 
 @lru_cache(maxsize=1024)
@@ -198,17 +193,62 @@ def compile_sweeps(dtype: torch.dtype) -> None:
             _backward_sweeps(axis, dtype, streaming, large, name, 0.01, at, kept, training)
 
 
-def _run(direction, p, phases, x, integers, floats):
-    """Call a kernel of the plan's family; give its answer."""
+@lru_cache(maxsize=256)
+def floats(*values: float) -> np.ndarray:
+    """Give a kernel's floats; none writes them."""
+    return np.array(values, np.float64)
+
+
+class Call(NamedTuple):
+    """A kernel, and what all calls on tensors of one shape and kind tell it."""
+
+    kernel: TaskKernel
+    work: int
+    dtype: torch.dtype
+    words: np.ndarray
+
+    def __call__(self, addresses: tuple[int, ...], values: np.ndarray):
+        """Run on the tensors at ``addresses``, as ``words`` orders them; give the answer."""
+        words = self.words.copy()
+        words[ADDRESSES] = addresses
+        return self.kernel(self.work, self.dtype, words, values)
+
+
+NOWHERE_YET = (0,) * (ADDRESSES.stop - ADDRESSES.start)
+
+
+def _call(direction, p: Plan, size, dtype, phases, flags, sweeps) -> Call:
     family = rows if p.family == "rows" else columns
     scratch = p.chunks * 2 * p.lines
     if p.family == "columns":
         scratch += p.shape[0] * 6 * p.shape[2]
     counts = [(phase, family.tasks(p.shape, phase, p.chunks)) for phase in phases]
-    return KERNELS[p.family, direction](
-        x.numel() * x.element_size() * 3, COMPUTE[x.dtype], counts, scratch,
-        (*integers, *p.shape), floats,
-    )  # fmt: skip
+    integers = (dtype.itemsize, size[1], *flags, *NOWHERE_YET, *sweeps, *p.shape)
+    words = words_of(counts, scratch, integers)
+    return Call(KERNELS[p.family, direction], _bytes(size, dtype) * 3, COMPUTE[dtype], words)
+
+
+def _bytes(size, dtype) -> int:
+    return prod(size) * dtype.itemsize
+
+
+def _regime(p: Plan, size, dtype, in_line: bool) -> tuple[bool, int]:
+    """Tell whether outputs are written past the caches, their rows aligned, and x beyond them."""
+    n = _bytes(size, dtype)
+    return n >= STREAM and in_line and (p.pitch * dtype.itemsize) % 64 == 0, int(n >= LARGE)
+
+
+@lru_cache(maxsize=4096)
+def _forward_call(
+    size, contiguous, dtype, groups, centred, activation, slope, added, in_line, own, threads
+) -> tuple[Plan, Call]:
+    p = plan(size, contiguous, groups, centred)
+    streams, large = _regime(p, size, dtype, in_line)
+    axis = int(p.family == "rows")
+    sweeps = _forward_sweeps(axis, dtype, streams, large, activation, slope, added)
+    phases = _phases(p, threads) if own else (APPLY,)
+    call = _call("forward", p, size, dtype, phases, (1, 0, large), (*sweeps, 0, 0))
+    return p, call
 
 
 def forward(x, weight, bias, other, stats, activation, slope, eps, groups=0, centred=1):
@@ -220,34 +260,40 @@ def forward(x, weight, bias, other, stats, activation, slope, eps, groups=0, cen
     x = dense(x)
     other = None if other is None else dense(other.to(x.dtype), like=x)
     y = torch.empty_like(x)
-    dtype, channels = COMPUTE[x.dtype], x.shape[1]
-    p = plan(tuple(x.shape), x.is_contiguous(), groups, centred)
+    kind = (
+        tuple(x.shape), x.is_contiguous(), x.dtype, groups, centred, activation, slope,
+        other is not None, aligned(y),
+    )  # fmt: skip
     own = stats is None
+    p, call = _forward_call(*kind, own, jit.threads())
     if own:
         stats = torch.empty((4, p.statistics), dtype=torch.float64, device="cpu")
+    dtype, channels = COMPUTE[x.dtype], x.shape[1]
     weight = _parameter(weight, 1.0, channels, dtype)
     bias = _parameter(bias, 0.0, channels, dtype)
-    large = _large(x)
-    sweeps = _forward_sweeps(
-        int(p.family == "rows"),
-        x.dtype,
-        _streams(p, x, y),
-        large,
-        activation,
-        slope,
-        other is not None,
-    )
-    at = x.data_ptr()
-    integers = (
-        x.element_size(), channels, 1, 0, large, _address(x),
-        at if other is None else _address(other), y.data_ptr(), 0, 0, 0, weight.data_ptr(),
-        bias.data_ptr(), stats.data_ptr(), 0, *sweeps, 0, 0,
+    at = _address(x)
+    addresses = (
+        at, at if other is None else _address(other), y.data_ptr(), 0, 0, 0, weight.data_ptr(),
+        bias.data_ptr(), stats.data_ptr(), 0,
     )  # fmt: skip
-    lost = _run("forward", p, _phases(p) if own else (APPLY,), x, integers, (eps,))
+    lost = call(addresses, floats(eps))
     if own and lost:
         moments_in_float64(x, eps, stats, groups, bool(centred))
-        _run("forward", p, (APPLY,), x, integers, (eps,))
+        _forward_call(*kind, False, 1)[1](addresses, floats(eps))
     return y, stats
+
+
+@lru_cache(maxsize=4096)
+def _backward_call(
+    size, contiguous, dtype, groups, centred, activation, slope, at, kept, training, in_line,
+    threads,
+) -> tuple[Plan, Call]:  # fmt: skip
+    p = plan(size, contiguous, groups, centred)
+    streams, large = _regime(p, size, dtype, in_line)
+    axis = int(p.family == "rows")
+    sweeps = _backward_sweeps(axis, dtype, streams, large, activation, slope, at, kept, training)
+    flags = (int(training), int(kept), large)
+    return p, _call("backward", p, size, dtype, _phases(p, threads), flags, (0, 0, 0, *sweeps))
 
 
 def backward(
@@ -261,30 +307,27 @@ def backward(
     x = dense(x)
     g = dense(g, like=x)
     other = None if other is None else dense(other.to(x.dtype), like=x)
-    dtype, channels = COMPUTE[x.dtype], x.shape[1]
     dx = torch.empty_like(x)
     kept = activation in DEAR or (want_other and activation is not None)
     gated = None
     if kept:
         gated = torch.empty_like(x) if want_other else dx
-    p = plan(tuple(x.shape), x.is_contiguous(), groups, centred)
+    p, call = _backward_call(
+        tuple(x.shape), x.is_contiguous(), x.dtype, groups, centred, activation, slope,
+        _gate_at(activation, other is not None, from_output), kept, bool(training),
+        aligned(dx, gated), jit.threads(),
+    )  # fmt: skip
     sums = torch.empty((2, p.lines), dtype=torch.float64, device="cpu")
+    dtype, channels = COMPUTE[x.dtype], x.shape[1]
     weight = _parameter(weight, 1.0, channels, dtype)
     bias = _parameter(bias, 0.0, channels, dtype)
-    at = _gate_at(activation, other is not None, from_output)
-    large = _large(x)
-    sweeps = _backward_sweeps(
-        int(p.family == "rows"), x.dtype, _streams(p, x, dx, gated), large, activation, slope, at,
-        kept, bool(training),
-    )  # fmt: skip
     at = _address(x)
-    integers = (
-        x.element_size(), channels, int(training), int(kept), large, at,
-        at if other is None else _address(other), 0, _address(g), dx.data_ptr(),
+    addresses = (
+        at, at if other is None else _address(other), 0, _address(g), dx.data_ptr(),
         at if gated is None else gated.data_ptr(), weight.data_ptr(), bias.data_ptr(),
-        stats.data_ptr(), sums.data_ptr(), 0, 0, 0, *sweeps,
+        stats.data_ptr(), sums.data_ptr(),
     )  # fmt: skip
-    _run("backward", p, _phases(p), x, integers, ())
+    call(addresses, floats())
     if not want_other:
         gated = None
     elif gated is None:

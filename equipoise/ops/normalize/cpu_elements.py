@@ -8,16 +8,21 @@ import torch
 from equipoise.ops.normalize import elements, formulas, positions
 from equipoise.ops.normalize.cpu import (
     BLOCK,
+    NOWHERE_YET,
     STREAM,
+    Call,
     _address,
     _parameter,
     _slope,
+    aligned,
+    floats,
 )
 from equipoise.ops.normalize.layout import crossed, dense
 from equipoise.ops.normalize.reference import moments_in_float64
 from equipoise.ops.normalize.statistics import APPLY, SUMS
 from equipoise.ops.numbers import COMPUTE
 from equipoise.ops.sweep import compiled
+from equipoise.ops.sweep.tasks import words_of
 
 # numbers of a block of rows, which stays in the second cache with its gradient
 NUMBERS = 32768
@@ -69,7 +74,7 @@ def _walk(x: torch.Tensor, width: int, centred: int) -> Walk:
 
 def _laid_out(tensor: torch.Tensor, x: torch.Tensor, walk: Walk) -> torch.Tensor:
     """Give a tensor in the type of ``x``, without gaps in the order of the walk."""
-    tensor = tensor.to(x.dtype)
+    tensor = tensor if tensor.dtype == x.dtype else tensor.to(x.dtype)
     if walk.axis:
         return dense(tensor).contiguous()
     return dense(tensor.movedim(-1, 1)).contiguous().movedim(1, -1)
@@ -107,11 +112,28 @@ def compile_sweeps(dtype: torch.dtype) -> None:
                     _backward_sweeps(axis, dtype, streaming, other, None, 0.0, True, biased)
 
 
-def _streams(x: torch.Tensor, walk: Walk, *outputs: torch.Tensor) -> bool:
-    size = x.element_size()
-    return x.numel() * size >= STREAM and all(
-        (walk.pitch * size) % 64 == 0 and t.data_ptr() % 64 == 0 for t in outputs
-    )
+def _streams(walk: Walk, width: int, dtype: torch.dtype, in_line: bool) -> bool:
+    size = dtype.itemsize
+    return walk.rows * width * size >= STREAM and in_line and (walk.pitch * size) % 64 == 0
+
+
+def _call(kernels, walk: Walk, width, dtype, phase, scratch, gated, sweeps) -> Call:
+    flags = (dtype.itemsize, 0, 1, gated, 0)
+    words = words_of(
+        [(phase, walk.tasks)], scratch, (*flags, *NOWHERE_YET, *sweeps, *walk.shape)
+    )  # fmt: skip
+    work = walk.rows * width * dtype.itemsize * 3
+    return Call(kernels[walk.axis], work, COMPUTE[dtype], words)
+
+
+@lru_cache(maxsize=4096)
+def _forward_call(
+    walk, width, dtype, added, centred, activation, slope, weighted, biased, in_line, phase
+) -> Call:
+    streams = _streams(walk, width, dtype, in_line)
+    kind = (walk.axis, dtype, streams, added, centred, activation, slope, weighted, biased)
+    sweeps = (*_forward_sweeps(*kind), 0, 0)
+    return _call(FORWARD, walk, width, dtype, phase, 0, 0, sweeps)
 
 
 def forward(x, residual, weight, bias, activation, slope, eps, width, centred):
@@ -127,23 +149,32 @@ def forward(x, residual, weight, bias, activation, slope, eps, width, centred):
         total = torch.empty_like(x)
     y = torch.empty_like(x)
     stats = torch.empty((4, walk.rows), dtype=torch.float64, device="cpu")
-    sweeps = _forward_sweeps(
-        walk.axis, x.dtype, _streams(x, walk, y, total), residual is not None, centred, activation,
-        slope, weight is not None, bias is not None,
+    kind = (
+        walk, width, x.dtype, residual is not None, centred, activation, slope,
+        weight is not None, bias is not None, aligned(y, total),
     )  # fmt: skip
     w, b = _parameter(weight, 1.0, width, dtype), _parameter(bias, 0.0, width, dtype)
     at = _address(x)
-    integers = (
-        x.element_size(), 0, 1, 0, 0, at, at if residual is None else _address(residual),
-        y.data_ptr(), 0, 0, total.data_ptr(), w.data_ptr(), b.data_ptr(), stats.data_ptr(), 0,
-        *sweeps, 0, 0, *walk.shape,
+    addresses = (
+        at, at if residual is None else _address(residual), y.data_ptr(), 0, 0, total.data_ptr(),
+        w.data_ptr(), b.data_ptr(), stats.data_ptr(), 0,
     )  # fmt: skip
-    work, kernel = x.numel() * x.element_size() * 3, FORWARD[walk.axis]
-    if kernel(work, dtype, [(SUMS | APPLY, walk.tasks)], 0, integers, (eps,)):
+    if _forward_call(*kind, SUMS | APPLY)(addresses, floats(eps)):
         rows = total.reshape(walk.rows, 1, width)
         moments_in_float64(rows, eps, stats, 1, bool(centred))
-        kernel(work, dtype, [(APPLY, walk.tasks)], 0, integers, (eps,))
+        _forward_call(*kind, APPLY)(addresses, floats(eps))
     return y, total, stats
+
+
+@lru_cache(maxsize=4096)
+def _backward_call(
+    walk, width, dtype, passed, activation, slope, weighted, biased, in_line
+) -> Call:  # fmt: skip
+    streams = _streams(walk, width, dtype, in_line)
+    kind = (walk.axis, dtype, streams, passed, activation, slope, weighted, biased)
+    sweeps = (0, 0, 0, *_backward_sweeps(*kind))
+    scratch, gated = walk.tasks * 2 * width, int(activation is not None)
+    return _call(BACKWARD, walk, width, dtype, SUMS | APPLY, scratch, gated, sweeps)
 
 
 def backward(g, passed, x, stats, weight, bias, activation, slope, width, centred):
@@ -154,20 +185,15 @@ def backward(g, passed, x, stats, weight, bias, activation, slope, width, centre
     dtype = COMPUTE[x.dtype]
     dx = torch.empty_like(x)
     sums = torch.empty((2, width), dtype=torch.float64, device="cpu")
-    sweeps = _backward_sweeps(
-        walk.axis, x.dtype, _streams(x, walk, dx), passed is not None, activation, slope,
-        weight is not None, bias is not None,
-    )  # fmt: skip
     w, b = _parameter(weight, 1.0, width, dtype), _parameter(bias, 0.0, width, dtype)
     at = _address(x)
-    integers = (
-        x.element_size(), 0, 1, int(activation is not None), 0, at,
-        at if passed is None else _address(passed), 0, _address(g), dx.data_ptr(), dx.data_ptr(),
-        w.data_ptr(), b.data_ptr(), stats.data_ptr(), sums.data_ptr(), 0, 0, 0, *sweeps,
-        *walk.shape,
+    addresses = (
+        at, at if passed is None else _address(passed), 0, _address(g), dx.data_ptr(),
+        dx.data_ptr(), w.data_ptr(), b.data_ptr(), stats.data_ptr(), sums.data_ptr(),
     )  # fmt: skip
-    BACKWARD[walk.axis](
-        x.numel() * x.element_size() * 3, dtype, [(SUMS | APPLY, walk.tasks)],
-        walk.tasks * 2 * width, integers, (),
+    call = _backward_call(
+        walk, width, x.dtype, passed is not None, activation, slope, weight is not None,
+        bias is not None, aligned(dx),
     )  # fmt: skip
+    call(addresses, floats())
     return dx, sums

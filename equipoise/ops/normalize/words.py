@@ -22,3 +22,6 @@ from equipoise.ops.sweep.tasks import HEAD
     FIRST_SWEEP, MOMENTS_SWEEP, OUTPUT_SWEEP, SUMS_SWEEP, GRADIENT_SWEEP,
     SHAPE,
 ) = range(HEAD, HEAD + 21)  # fmt: skip
+
+# what differs from call to call on tensors of one shape and kind
+ADDRESSES = slice(X, SUMMED + 1)

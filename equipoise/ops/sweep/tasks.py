@@ -99,16 +99,24 @@ class TaskKernel:
             self._compiled[dtype] = found
         return found
 
-    def __call__(self, work: int, dtype: torch.dtype, phases, scratch: int, integers, floats):
-        """Run tasks BEFORE, 0 to count - 1, and AFTER for each (phase, count); give the answer.
+    def __call__(self, work: int, dtype: torch.dtype, words: np.ndarray, floats: np.ndarray):
+        """Run tasks BEFORE, 0 to count - 1, and AFTER for each phase; give the answer.
 
-        ``work`` as for ``Kernel``; ``scratch`` numbers of float64 are lent to the kernel.
+        ``work`` as for ``Kernel``; ``words`` as ``words_of`` gives them, written to; ``floats`` of
+        float64.
         """
-        (p1, n1), (p2, n2) = phases[0], phases[1] if len(phases) > 1 else (0, 0)
-        words = np.array((0, 0, scratch, 0, p1, n1, p2, n2, *integers), np.int64)
-        _run(work, self.compiled(dtype).address, words, np.array(floats, np.float64))
+        _run(work, self.compiled(dtype).address, words, floats)
         if dispatch.heard() is not None:
             n = jit.threads_for(work)
             place = "one thread" if n == 1 else f"{n} threads"
             dispatch.note(dispatch.Ran("cpu", self.name, place))
         return words[ANSWER]
+
+
+def words_of(phases, scratch: int, integers) -> np.ndarray:
+    """Lay out what a kernel is told: one or two (phase, count), numbers of scratch, its integers.
+
+    ``scratch`` numbers of float64 are lent to the kernel.
+    """
+    (p1, n1), (p2, n2) = phases[0], phases[1] if len(phases) > 1 else (0, 0)
+    return np.array((0, 0, scratch, 0, p1, n1, p2, n2, *integers), np.int64)

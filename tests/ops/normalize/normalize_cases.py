@@ -6,7 +6,7 @@ them, so that the checks that compiled kernels pass are those that broken kernel
 
 import math
 import mmap
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from types import SimpleNamespace
@@ -232,6 +232,19 @@ def every_result(cpu, case):
         p.g, p.x, p.other, stats, p.weight, p.bias, case.act, SLOPE, False, True, case.added, *kind
     )
     return [t.clone() for t in (y, stats[:3], *gradients) if t is not None]
+
+
+@contextmanager
+def in_phases(cpu, monkeypatch, phases):
+    """Let kernels run in these phases, whatever the number of threads."""
+    calls = (cpu._forward_call, cpu._backward_call)
+    with monkeypatch.context() as patch:
+        patch.setattr(cpu, "_phases", lambda p, n: phases)
+        for call in calls:
+            call.cache_clear()
+        yield
+    for call in calls:
+        call.cache_clear()
 
 
 def assert_same_bits(first, *rest):

@@ -193,7 +193,7 @@ class Machine:
     def jit(self):
         """Stand for ``equipoise.ops.jit``."""
         return SimpleNamespace(
-            inline=_same, splice=_same, fast=_same, emits=self.emits, apart=lambda: None,
+            inline=_same, splice=_same, fast=_same, emits=self.emits,
             Kernel=lambda function: lambda work, *args: function(*args), threads=lambda: 1,
             _announce=lambda: None, _decorate=self.compile,
         )  # fmt: skip
@@ -322,7 +322,7 @@ def plain(edits=None, *, family=None, split=False, small=True):
     names = cpu.forward.__globals__
     statistics = sources.normalize("statistics")
     if split:
-        names["_phases"] = lambda p: (statistics.SUMS, statistics.APPLY)
+        names["_phases"] = lambda p, n: (statistics.SUMS, statistics.APPLY)
     wrapped = {
         name: _registered(sources.memory, names[name])
         for name in ("forward", "backward", "running")

@@ -16,12 +16,14 @@ from normalize_cases import (
     every_activation,
     every_result,
     every_statistic,
+    in_phases,
     vast,
 )
 
 from equipoise.ops.normalize import columns, cpu, formulas, words
 from equipoise.ops.normalize.statistics import APPLY, SUMS
 from equipoise.ops.sweep import compiled
+from equipoise.ops.sweep.tasks import words_of
 
 LAST = "channels_last"
 SIZES = {
@@ -157,8 +159,8 @@ def test_both_phases_at_once_or_one_after_the_other_give_the_same_bits(dtype, mo
         case = Case(size, dtype, layout, act=act, added=act == GELU)
         found = []
         for phases in ((SUMS | APPLY,), (SUMS, APPLY)):
-            monkeypatch.setattr(cpu, "_phases", lambda p, phases=phases: phases)
-            found.append(every_result(cpu, case))
+            with in_phases(cpu, monkeypatch, phases):
+                found.append(every_result(cpu, case))
         assert_same_bits(*found)
 
 
@@ -197,7 +199,8 @@ def test_indices_past_2_to_the_31():
         integers[place - words.HEAD] = value
     integers[words.SHAPE - words.HEAD :] = shape
     scratch = 2 * channels + 3 * width
-    columns.columns_forward(0, torch.float32, ((SUMS | APPLY, 1),), scratch, integers, (0.0,))
+    told = words_of(((SUMS | APPLY, 1),), scratch, integers)
+    columns.columns_forward(0, torch.float32, told, np.zeros(1))
     found = torch.from_numpy(y[:, :inner].copy()).view(torch.bfloat16).double()
     assert x.size > 2**31
     # each column is a channel of its own

@@ -16,6 +16,7 @@ from normalize_cases import (
     every_activation,
     every_result,
     every_statistic,
+    in_phases,
     vast,
 )
 from tolerances import VALUES, assert_near
@@ -23,6 +24,7 @@ from tolerances import VALUES, assert_near
 from equipoise.ops.normalize import cpu, formulas, rows, words
 from equipoise.ops.normalize.statistics import APPLY, SUMS
 from equipoise.ops.sweep import compiled
+from equipoise.ops.sweep.tasks import words_of
 
 # size -> what its plan shows
 SIZES = {
@@ -141,8 +143,8 @@ def test_both_phases_at_once_or_one_after_the_other_give_the_same_bits(size, dty
         case = Case(SIZES[size], dtype, act=act, added=act == GELU)
         found = []
         for phases in ((SUMS | APPLY,), (SUMS, APPLY)):
-            monkeypatch.setattr(cpu, "_phases", lambda p, phases=phases: phases)
-            found.append(every_result(cpu, case))
+            with in_phases(cpu, monkeypatch, phases):
+                found.append(every_result(cpu, case))
         assert_same_bits(*found)
 
 
@@ -176,7 +178,8 @@ def test_indices_past_2_to_the_31():
     for place, value in given.items():
         integers[place - words.HEAD] = value
     integers[words.SHAPE - words.HEAD :] = shape
-    rows.rows_forward(0, torch.float32, ((SUMS | APPLY, 1),), 2, integers, (1e-5,))
+    told = words_of(((SUMS | APPLY, 1),), 2, integers)
+    rows.rows_forward(0, torch.float32, told, np.full(1, 1e-5))
     y = np.stack([y[:length], y[far:]])
     expected = torch.nn.functional.batch_norm(bits.double().view(-1, 1), None, None, training=True)
     found = torch.from_numpy(y).view(torch.bfloat16).double().view(-1, 1)

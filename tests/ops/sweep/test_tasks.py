@@ -17,6 +17,7 @@ from equipoise.ops.sweep.tasks import (
     SCRATCH,
     TaskKernel,
     pointer_at,
+    words_of,
 )
 
 COUNT, SPAN, LENT = 37, 29, 1000
@@ -56,7 +57,7 @@ def run(work, phases=((1, COUNT),), dtype=torch.float64):
     out = torch.full((COUNT * SPAN + 1,), torch.nan, dtype=dtype)
     seen = np.zeros((2, COUNT + EXTRA))
     own = (out.data_ptr(), seen.ctypes.data, COUNT, SPAN)
-    answer = harmonic(work, dtype, phases, LENT, own, (3.0,))
+    answer = harmonic(work, dtype, words_of(phases, LENT, own), np.array([3.0]))
     return out, seen, answer
 
 
@@ -95,7 +96,8 @@ def test_the_pool_and_one_thread_give_the_same_bits(monkeypatch):
 
 def test_no_task_and_no_memory_at_all():
     seen = np.zeros(2 * EXTRA)
-    harmonic(0, torch.float64, ((2, 0),), 1, (0, seen.ctypes.data, 0, SPAN), (1.0,))
+    words = words_of(((2, 0),), 1, (0, seen.ctypes.data, 0, SPAN))
+    harmonic(0, torch.float64, words, np.ones(1))
     assert seen.tolist() == [0] * EXTRA + [1, 1, 0, 0]
 
 
