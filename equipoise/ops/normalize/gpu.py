@@ -8,15 +8,16 @@ input and the number of the GPU's processors: no atomics, sums in a fixed order.
 from dataclasses import dataclass
 
 import torch
-import triton
 
 from equipoise.ops.normalize import gpu_columns, gpu_groups
 from equipoise.ops.normalize.gpu_launch import (
     COMPUTE,
+    cdiv,
     contiguous,
     launch,
     processors,
     slope_of,
+    upper,
     warps,
 )
 from equipoise.ops.normalize.layout import dense
@@ -63,12 +64,12 @@ class Plan:
     @property
     def chunks(self) -> int:
         """Count the chunks of a line."""
-        return triton.cdiv(self.samples * triton.cdiv(self.length, self.tile[1]), self.chunk)
+        return cdiv(self.samples * cdiv(self.length, self.tile[1]), self.chunk)
 
     @property
     def programs(self) -> int:
         """Count the programs of a sweep."""
-        return self.outer * self.chunks * triton.cdiv(self.channels, self.tile[0])
+        return self.outer * self.chunks * cdiv(self.channels, self.tile[0])
 
 
 def _view(x: torch.Tensor, groups: int) -> tuple[int, ...]:
@@ -90,15 +91,15 @@ def _view(x: torch.Tensor, groups: int) -> tuple[int, ...]:
 def plan(x: torch.Tensor, groups: int) -> Plan:
     """Choose tiles for a dense tensor."""
     outer, samples, channels, length, stride_c, stride_p, per = _view(x, groups)
-    upper, tile = triton.next_power_of_2, TILE // COMPUTED[x.dtype].itemsize
+    tile = TILE // COMPUTED[x.dtype].itemsize
     if stride_c == 1:
         width = min(upper(channels), CHANNELS)
         block = min(upper(length), tile // width)
     else:
         block = min(upper(length), tile)
         width = min(upper(channels), tile // block)
-    tiles = samples * triton.cdiv(length, block)
-    work = outer * tiles * triton.cdiv(channels, width)
+    tiles = samples * cdiv(length, block)
+    work = outer * tiles * cdiv(channels, width)
     chunk = max(1, min(RUN, tiles, work // (PROGRAMS * processors(x.device))))
     return Plan(
         outer, samples, channels, length, stride_c, stride_p, per, (width, block), chunk
@@ -109,7 +110,6 @@ def whole(p: Plan, groups: int, dtype: torch.dtype, limit: int) -> dict | None:
     """Give the settings of kernels that hold a group at once, or None where none can."""
     if not groups:
         return None
-    upper = triton.next_power_of_2
     width, block = upper(p.per), upper(p.length)
     if width * block * COMPUTED[dtype].itemsize > limit:
         return None
@@ -121,7 +121,7 @@ def whole(p: Plan, groups: int, dtype: torch.dtype, limit: int) -> dict | None:
 
 
 def _whole_grid(p: Plan, settings: dict) -> tuple[int, ...]:
-    blocks = triton.cdiv(p.channels, settings["CHANNELS"] if settings["ALONE"] else p.per)
+    blocks = cdiv(p.channels, settings["CHANNELS"] if settings["ALONE"] else p.per)
     return (p.outer * blocks,)
 
 
@@ -144,7 +144,7 @@ def _statistics(x, p: Plan, eps, centred, stats) -> None:
         **settings,
     )  # fmt: skip
     launch(
-        gpu_columns.columns_merge, (triton.cdiv(p.statistics, MERGED),), partial, stats, p.chunks,
+        gpu_columns.columns_merge, (cdiv(p.statistics, MERGED),), partial, stats, p.chunks,
         p.statistics, p.per, EPS=float(eps), STATISTICS=MERGED, BLOCK=SUMMARIES, num_warps=4,
     )  # fmt: skip
 
@@ -254,7 +254,7 @@ def running(running_mean, running_var, stats, momentum: float, count: int) -> No
             return
         channels = stats.shape[1]
         launch(
-            gpu_columns.update_running, (triton.cdiv(channels, 256),), running_mean, running_var,
+            gpu_columns.update_running, (cdiv(channels, 256),), running_mean, running_var,
             stats, channels, float(momentum), count / (count - 1), BLOCK=256, num_warps=4,
         )  # fmt: skip
     torch.autograd.graph.increment_version(both)

@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 
 # what is annotated as constexpr is given as a plain value
-# pyright: reportArgumentType=none
+# pyright: reportArgumentType=none, reportGeneralTypeIssues=none
 from equipoise.ops.moments.gpu import merge, moments_of_tile, pool
 from equipoise.ops.normalize.gpu_formulas import (
     gradients,

@@ -3,15 +3,16 @@
 from typing import NamedTuple
 
 import torch
-import triton
 
 from equipoise.ops.normalize import gpu_rows
 from equipoise.ops.normalize.gpu_launch import (
     COMPUTE,
+    cdiv,
     contiguous,
     launch,
     processors,
     slope_of,
+    upper,
     warps,
 )
 from equipoise.ops.normalize.layout import crossed, dense
@@ -47,7 +48,7 @@ def plan(x: torch.Tensor, width: int, limit: int) -> Walk:
     if places > 1:
         # offsets take registers too
         least, most, limit = SECTOR // x.element_size(), BLOCK // 4, limit // 2
-    block = triton.next_power_of_2(width)
+    block = upper(width)
     if block * least * item > limit:
         return Walk(rows, width, places, (least, max(1, most // item // least)), False)
     return Walk(rows, width, places, (max(least, TILE // item // block), block), True)
@@ -82,7 +83,7 @@ def forward(x, residual, weight, bias, activation, slope, eps, width, centred):
     stats = torch.empty((4, walk.rows), dtype=torch.float64, device=x.device)
     launch(
         gpu_rows.rows_forward if walk.whole else gpu_rows.long_rows_forward,
-        (triton.cdiv(walk.rows, walk.tile[0]),), x, residual, contiguous(weight), contiguous(bias),
+        (cdiv(walk.rows, walk.tile[0]),), x, residual, contiguous(weight), contiguous(bias),
         y, total, stats, *walk[:3], EPS=float(eps), CENTRED=bool(centred),
         **_settings(walk, x.dtype, activation, slope),
     )  # fmt: skip
@@ -92,7 +93,7 @@ def forward(x, residual, weight, bias, activation, slope, eps, width, centred):
 def _chunk(walk: Walk, device: torch.device) -> int:
     """Give the rows of a program: whole tiles, and few enough for every processor to have some."""
     rows = max(1, min(RUN, walk.rows // (2 * processors(device))))
-    return triton.cdiv(rows, walk.tile[0]) * walk.tile[0]
+    return cdiv(rows, walk.tile[0]) * walk.tile[0]
 
 
 def backward(g, passed, x, stats, weight, bias, activation, slope, width, centred):
@@ -106,14 +107,14 @@ def backward(g, passed, x, stats, weight, bias, activation, slope, width, centre
     if not walk.whole:
         sums = x.new_empty((2, walk.rows), dtype=COMPUTED[x.dtype])
         launch(
-            gpu_rows.long_rows_sums, (triton.cdiv(walk.rows, walk.tile[0]),), g, x, stats, weight,
+            gpu_rows.long_rows_sums, (cdiv(walk.rows, walk.tile[0]),), g, x, stats, weight,
             bias, sums, *walk[:3], **settings,
         )  # fmt: skip
     chunk = _chunk(walk, x.device)
-    chunks = triton.cdiv(walk.rows, chunk)
+    chunks = cdiv(walk.rows, chunk)
     partial = x.new_empty((chunks, 2, width), dtype=COMPUTED[x.dtype])
     launch(
-        gpu_rows.rows_backward, (chunks, triton.cdiv(width, walk.tile[1])), g, passed, x, stats,
+        gpu_rows.rows_backward, (chunks, cdiv(width, walk.tile[1])), g, passed, x, stats,
         weight, bias, sums, dx, partial, *walk[:3], chunk, CENTRED=bool(centred), **settings,
     )  # fmt: skip
     return dx, partial.sum(0, dtype=torch.float64)

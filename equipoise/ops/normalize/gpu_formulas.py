@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 # what is annotated as constexpr is given as a plain value
-# pyright: reportArgumentType=none
+# pyright: reportArgumentType=none, reportGeneralTypeIssues=none
 
 HALF_ROOT = tl.constexpr(math.sqrt(0.5))
 PEAK = tl.constexpr(1.0 / math.sqrt(2.0 * math.pi))

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 # what is annotated as constexpr is given as a plain value
-# pyright: reportArgumentType=none, reportAssignmentType=none
+# pyright: reportArgumentType=none, reportGeneralTypeIssues=none, reportAssignmentType=none
 from equipoise.ops.moments.gpu import moments_of_tile
 from equipoise.ops.normalize.gpu_formulas import (
     gradients,

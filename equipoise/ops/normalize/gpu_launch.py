@@ -19,6 +19,16 @@ COMPUTE = {
 NUMBERS = 8
 
 
+def cdiv(n: int, d: int) -> int:
+    """Divide and round up: Triton's own is typed for kernels."""
+    return -(-n // d)
+
+
+def upper(n: int) -> int:
+    """Give the next power of two."""
+    return 1 << (n - 1).bit_length()
+
+
 def contiguous(x: torch.Tensor | None) -> Any:
     """Give a tensor, or None, with its numbers one after the other."""
     return None if x is None else dense(x).contiguous()
