@@ -68,9 +68,11 @@ def forked() -> bool:
 def small(x: torch.Tensor) -> bool:
     """Tell whether aten is quicker on a tensor of this size, and as good.
 
-    In channels_last its sums depend on the number of threads and lose digits, and tensors
-    without extent count as such.
+    It is on one thread: on more, it wakes them for the smallest tensor.  In channels_last its
+    sums lose digits, and tensors without extent count as such.
     """
+    if torch.get_num_threads() > 1:
+        return False
     if x.numel() > SMALL or x.dtype not in (torch.float32, torch.float64) or _forked:
         return False
     if x.device.type != "cpu":
@@ -107,7 +109,9 @@ _FORCED_FORMULA = Choice("formula", "EQUIPOISE_BACKEND=reference")
 _FORCED_KERNELS = {k: Choice("kernel", f"EQUIPOISE_BACKEND={k}") for k in ("cpu", "gpu")}
 _WATCHED = Choice("formula", "a transform, forward AD or a tensor subclass looks on")
 _UNTAKEN = Choice("formula", "no kernel takes this dtype on this device")
-_SMALL = Choice("small", f"up to {SMALL} numbers torch's operator is quicker, and accurate here")
+_SMALL = Choice(
+    "small", f"up to {SMALL} numbers torch's operator is quicker on one thread, and accurate here"
+)
 _KERNEL = Choice("kernel", "a dense tensor that the kernels take and none of torch's does better")
 LOST = Choice("kernel", f"small, but |mean| / std is above {NEAR:g}, where torch's digits are lost")
 

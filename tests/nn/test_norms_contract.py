@@ -246,7 +246,7 @@ def test_a_forced_backend_that_cannot_run(row, monkeypatch):
         row.build()(x.to(torch.float8_e5m2))
 
 
-def test_small_tensors_go_to_aten_where_it_is_near(monkeypatch):
+def test_small_tensors_go_to_aten_where_it_is_near(monkeypatch, one_thread):
     monkeypatch.delenv("EQUIPOISE_BACKEND", raising=False)
     row = Row("GroupNorm", (3, 6), (4, 6, 3, 7), torch.nn.GroupNorm)
     layer, twin = row.build(), row.twin(row.build())
