@@ -15,9 +15,9 @@ RUN = 16
 # runs of up to this many values, if there are many, are one row of lanes each
 SHORT = 1024
 # partial results: at most this many groups of blocks, and this many columns over all of
-# them, which keeps them under a megabyte
+# them, which keeps them and the sums of a few threads under a megabyte
 GROUPS = 128
-PARTS = 16 << 10
+PARTS = 12 << 10
 # tasks share out many short columns: this many tasks or so
 TASKS = 512
 # fewer values than this are not worth a kernel call of their own
