@@ -43,6 +43,8 @@ def kernel_runs(x: torch.Tensor) -> bool:
 
 # below this many numbers a call costs more than its arithmetic, and aten's calls cost less
 SMALL = 16384
+# OpenMP's threads sleep between parallel regions, instead of waiting for the next
+_ASLEEP = os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE"
 # |mean| / std up to which aten's float32 statistics meet the bar of 2e-6
 NEAR = 4.0
 
@@ -68,10 +70,10 @@ def forked() -> bool:
 def small(x: torch.Tensor) -> bool:
     """Tell whether aten is quicker on a tensor of this size, and as good.
 
-    It is on one thread: on more, it wakes them for the smallest tensor.  In channels_last its
-    sums lose digits, and tensors without extent count as such.
+    It wakes threads for the smallest tensor, which takes long where they sleep.  In channels_last
+    its sums lose digits, and tensors without extent count as such.
     """
-    if torch.get_num_threads() > 1:
+    if _ASLEEP and torch.get_num_threads() > 1:
         return False
     if x.numel() > SMALL or x.dtype not in (torch.float32, torch.float64) or _forked:
         return False
@@ -109,9 +111,7 @@ _FORCED_FORMULA = Choice("formula", "EQUIPOISE_BACKEND=reference")
 _FORCED_KERNELS = {k: Choice("kernel", f"EQUIPOISE_BACKEND={k}") for k in ("cpu", "gpu")}
 _WATCHED = Choice("formula", "a transform, forward AD or a tensor subclass looks on")
 _UNTAKEN = Choice("formula", "no kernel takes this dtype on this device")
-_SMALL = Choice(
-    "small", f"up to {SMALL} numbers torch's operator is quicker on one thread, and accurate here"
-)
+_SMALL = Choice("small", f"up to {SMALL} numbers torch's operator is quicker, and accurate here")
 _KERNEL = Choice("kernel", "a dense tensor that the kernels take and none of torch's does better")
 LOST = Choice("kernel", f"small, but |mean| / std is above {NEAR:g}, where torch's digits are lost")
 

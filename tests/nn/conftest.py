@@ -21,7 +21,7 @@ def _same_threads():
 
 @pytest.fixture(params=["auto"] if IS_TORCH else ["auto", "cpu"])
 def backend(request, monkeypatch):
-    """Run once as users do (small tensors on one thread: aten), once with our kernels forced."""
+    """Run once as users do (small tensors go to aten), once with our kernels forced."""
     monkeypatch.delenv("EQUIPOISE_BACKEND", raising=False)
     if request.param != "auto":
         monkeypatch.setenv("EQUIPOISE_BACKEND", request.param)
@@ -36,5 +36,5 @@ def one_thread():
 
 @pytest.fixture
 def kernels(monkeypatch):
-    """Force our kernels, also where on one thread a small tensor goes to aten."""
+    """Force our kernels, also where a small tensor would go to aten."""
     monkeypatch.setenv("EQUIPOISE_BACKEND", "cpu")

@@ -284,7 +284,7 @@ def kept_bytes(module, x, **extras):
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "silu", "gelu"])
 def test_memory_kept_for_backward(activation, addition, layout, backend):
     if not IS_TORCH and backend == "auto":
-        pytest.skip("on one thread small tensors go to aten")
+        pytest.skip("small tensors go to aten")
     layer = make(2, 8, activation=activation)
     shape = (8, 8, 16, 16)
     x = arrange(normal(shape), layout).requires_grad_()

@@ -37,13 +37,14 @@ def test_the_kernel_depends_on_the_layout():
     assert nn.explain(nn.RMSNorm(56), x).kernels[0].startswith("elements_forward")
 
 
-def test_small_inputs_run_on_our_kernels_where_torch_would_wake_threads():
+def test_small_inputs_run_on_our_kernels_where_torch_would_wake_threads(monkeypatch):
+    monkeypatch.setattr(dispatch, "_ASLEEP", True)
     torch.set_num_threads(2)
     found = nn.explain(nn.BatchNorm2d(3), torch.randn(SMALL))
     assert found.kernels == ("rows_forward on one thread",)
 
 
-def test_small_inputs_go_to_torch_on_one_thread_unless_digits_are_lost(one_thread):
+def test_small_inputs_go_to_torch_unless_digits_are_lost(one_thread):
     layer, x = nn.BatchNorm2d(3), torch.randn(SMALL)
     assert nn.explain(layer, x)[:2] == ("aten", ())
     found = nn.explain(layer, x + 100)
