@@ -6,8 +6,11 @@ from _cases import normal
 from _norms import FEW, IMAGES, Row, step
 from _subject import nn, ours_only
 from tolerances import COMPILED, assert_near
+from torch._dynamo.backends.common import aot_autograd
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
+
+from equipoise.ops.normalize import library
 
 pytestmark = [
     # all come from inside torch: inductor's first import, run_decompositions, and dynamo, which
@@ -69,6 +72,21 @@ def test_fullgraph(row, activation, extra):
 @pytest.mark.parametrize("training", [True, False])
 def test_fullgraph_with_running_statistics(training):
     check_compiled(TRACKED, TRACKED.build(activation="relu").train(training), "aot_eager")
+
+
+@rows
+def test_a_compiler_s_cache_tells_versions_of_our_operators_apart(row):
+    seen = []
+
+    def compiler(graph, _):
+        seen.extend(str(node.target) for node in graph.graph.nodes)
+        return graph
+
+    x, _, _ = row.inputs()
+    torch.compile(row.build(), backend=aot_autograd(fw_compiler=compiler))(x)
+    ours = [target for target in seen if target.startswith("equipoise.")]
+    assert ours
+    assert all(target.endswith(f".{library.OVERLOAD}") for target in ours)
 
 
 @rows

@@ -3,6 +3,7 @@
 import torch
 
 from equipoise.ops.normalize.layout import crossed
+from equipoise.ops.normalize.library import operator
 from equipoise.ops.normalize.op import (
     ACTIVATIONS,
     direct,
@@ -11,17 +12,6 @@ from equipoise.ops.normalize.op import (
     plain_backward,
 )
 from equipoise.ops.normalize.reference import activate, moments
-
-_library = torch.library.Library("equipoise", "FRAGMENT")
-_library.define(
-    "rows_forward(Tensor x, Tensor? residual, Tensor? weight, Tensor? bias, int activation, "
-    "float negative_slope, float eps, int width, bool centred) -> (Tensor, Tensor, Tensor)"
-)
-_library.define(
-    "rows_backward(Tensor grad, Tensor? passed, Tensor x, Tensor stats, Tensor? weight, "
-    "Tensor? bias, int activation, float negative_slope, int width, bool centred) "
-    "-> (Tensor, Tensor)"
-)
 
 
 def _kernels(x: torch.Tensor):
@@ -67,13 +57,20 @@ def _fake_backward(g, passed, x, stats, weight, bias, activation, slope, width, 
     return _fake_like(x, width), x.new_empty((2, width), dtype=torch.float64)
 
 
-for _name, _kernel, _fake in (
-    ("rows_forward", _forward_operator, _fake_forward),
-    ("rows_backward", _backward, _fake_backward),
-):
-    for _device in ("CPU", "CUDA"):
-        _library.impl(_name, _kernel, _device)
-    torch.library.register_fake(f"equipoise::{_name}", _fake, lib=_library)
+rows_forward = operator(
+    "rows_forward",
+    "(Tensor x, Tensor? residual, Tensor? weight, Tensor? bias, int activation, "
+    "float negative_slope, float eps, int width, bool centred) -> (Tensor, Tensor, Tensor)",
+    _forward_operator,
+    _fake_forward,
+)
+rows_backward = operator(
+    "rows_backward",
+    "(Tensor grad, Tensor? passed, Tensor x, Tensor stats, Tensor? weight, Tensor? bias, "
+    "int activation, float negative_slope, int width, bool centred) -> (Tensor, Tensor)",
+    _backward,
+    _fake_backward,
+)
 
 
 def formula(x, residual, weight, bias, activation, slope, eps, width, centred):
@@ -93,7 +90,7 @@ def formula(x, residual, weight, bias, activation, slope, eps, width, centred):
 
 def forward(x, residual, weight, bias, activation, slope, eps, width, centred):
     """Run the kernel; give y, the sum (x itself without a residual) and the statistics."""
-    run = _forward if direct() else torch.ops.equipoise.rows_forward
+    run = _forward if direct() else rows_forward
     code = ACTIVATIONS.index(activation)
     y, total, stats = run(x, residual, weight, bias, code, slope, eps, width, centred)
     return y, x if residual is None else total, stats
@@ -126,7 +123,7 @@ class NormalizeRows(torch.autograd.Function):
             dx, dweight, dbias = _differentiable(ctx, g, x, weight, bias)
             dx = dx if passed is None or dx is None else dx + passed
         else:
-            run = _backward if direct() else torch.ops.equipoise.rows_backward
+            run = _backward if direct() else rows_backward
             code = ACTIVATIONS.index(activation)
             dx, sums = run(g, passed, x, stats, weight, bias, code, slope, width, centred)
             dbias, dweight = parameter_gradients(sums, weight, bias)

@@ -12,27 +12,13 @@ from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
 
 from equipoise.ops.normalize import reference
 from equipoise.ops.normalize.layout import dense
+from equipoise.ops.normalize.library import operator
 
 ACTIVATIONS = (None, "relu", "leaky_relu", "silu", "gelu")
 # sign of the output = sign before the activation: the output serves as the mask
 _BY_SIGN = ("relu",)
 # triton reads this once, when it is imported: its kernels then run on the CPU, slowly, for tests
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
-
-_library = torch.library.Library("equipoise", "DEF")
-_library.define(
-    "normalize_forward(Tensor x, Tensor? weight, Tensor? bias, Tensor? add, int activation, "
-    "float negative_slope, float eps, int groups, bool centred) -> (Tensor, Tensor)"
-)
-_library.define(
-    "normalize_apply(Tensor x, Tensor? weight, Tensor? bias, Tensor? add, Tensor stats, "
-    "int activation, float negative_slope) -> Tensor"
-)
-_library.define(
-    "normalize_backward(Tensor grad, Tensor x, Tensor? other, Tensor stats, Tensor? weight, "
-    "Tensor? bias, int activation, float negative_slope, bool from_output, bool training, "
-    "bool want_add, int groups, bool centred) -> (Tensor, Tensor, Tensor)"
-)
 
 
 def on_gpu(x: Tensor) -> bool:
@@ -97,14 +83,28 @@ def _fake_backward(
     return dx, dadd, x.new_empty((2, x.shape[1]), dtype=torch.float64)
 
 
-for _name, _kernel, _fake in (
-    ("normalize_forward", _forward, _fake_forward),
-    ("normalize_apply", _apply, _fake_apply),
-    ("normalize_backward", _backward_operator, _fake_backward),
-):
-    for _device in ("CPU", "CUDA"):
-        _library.impl(_name, _kernel, _device)
-    torch.library.register_fake(f"equipoise::{_name}", _fake, lib=_library)
+normalize_forward = operator(
+    "normalize_forward",
+    "(Tensor x, Tensor? weight, Tensor? bias, Tensor? add, int activation, "
+    "float negative_slope, float eps, int groups, bool centred) -> (Tensor, Tensor)",
+    _forward,
+    _fake_forward,
+)
+normalize_apply = operator(
+    "normalize_apply",
+    "(Tensor x, Tensor? weight, Tensor? bias, Tensor? add, Tensor stats, "
+    "int activation, float negative_slope) -> Tensor",
+    _apply,
+    _fake_apply,
+)
+normalize_backward = operator(
+    "normalize_backward",
+    "(Tensor grad, Tensor x, Tensor? other, Tensor stats, Tensor? weight, Tensor? bias, "
+    "int activation, float negative_slope, bool from_output, bool training, "
+    "bool want_add, int groups, bool centred) -> (Tensor, Tensor, Tensor)",
+    _backward_operator,
+    _fake_backward,
+)
 
 
 def direct() -> bool:
@@ -119,12 +119,11 @@ def update_running(running_mean, running_var, stats, momentum, count):
 
 def forward(x, weight, bias, add, stats, activation, negative_slope, eps, groups=0, centred=True):
     """Run the forward kernel; ``stats`` None means the input's own.  Returns y and stats."""
-    ops = torch.ops.equipoise
     code = ACTIVATIONS.index(activation)
     if stats is None:
-        run = _forward if direct() else ops.normalize_forward
+        run = _forward if direct() else normalize_forward
         return run(x, weight, bias, add, code, negative_slope, eps, groups, centred)
-    run = _apply if direct() else ops.normalize_apply
+    run = _apply if direct() else normalize_apply
     return run(x, weight, bias, add, stats, code, negative_slope), stats
 
 
@@ -160,7 +159,7 @@ class Normalize(torch.autograd.Function):
             return (None,) * 10
         if plain_backward(g, x, weight, bias, other):
             return (*_differentiable(ctx, g, x, weight, bias, other, stats), *(None,) * 6)
-        run = _backward if direct() else torch.ops.equipoise.normalize_backward
+        run = _backward if direct() else normalize_backward
         dx, dadd, sums = run(
             g, x, other, stats, weight, bias, ACTIVATIONS.index(ctx.activation),
             ctx.negative_slope, ctx.from_output, ctx.training, ctx.needs_input_grad[3],
