@@ -22,7 +22,7 @@ PEAK = "peak temporaries MB"
 # columns whose quantiles are checked, and rows whose scaled values are
 CHECKED, ENDS = 20, 1000
 # of sums that end in float64; of ranks; of results that are stored
-FITTED, RANKS, STORED = 1e-9, 0.01, {"f32": 1e-6, "f64": 4e-12}
+FITTED, RANKS, STORED = 1e-9, 0.01, {"f32": 1e-6, "f64": 1e-12}
 
 
 def points(quick: bool) -> list[Point]:
