@@ -93,10 +93,8 @@ def batch_norm(
     extras = (activation, negative_slope, add)
     args = (input, running_mean, running_var, weight, bias, training, momentum, eps)
     vectors = (weight, bias, running_mean, running_var)
-    exporting = input.numel() == 0 or _for_torch(momentum)
-    how = dispatch.choose(input, vectors, add, exporting=exporting)
-    ways = {"aten": _by_torch, "formula": _by_formula, "small": _small, "kernel": _by_kernel}
-    return ways[how](args, *extras)
+    for_torch = input.numel() == 0 or _for_torch(momentum)
+    return _WAYS[dispatch.choose(input, vectors, add, for_torch=for_torch)](args, *extras)
 
 
 def _for_torch(momentum) -> bool:
@@ -161,6 +159,9 @@ def _by_kernel(args, activation, negative_slope, add):
     if running_mean is not None:
         _update(running_mean, running_var, stats, momentum, x.numel() // x.shape[1])
     return y
+
+
+_WAYS = {"aten": _by_torch, "formula": _by_formula, "small": _small, "kernel": _by_kernel}
 
 
 def _update(running_mean, running_var, stats, momentum, count):

@@ -204,20 +204,20 @@ def _with_statistics(args, activation, negative_slope, add, centred=True, by_tor
     """
     x, groups, weight, bias, eps = args
     add = fit(add, x)
-    exporting = torch.compiler.is_exporting()
     # an exported program holds torch's own operators: it runs where we are not installed
-    how = dispatch.choose(
-        x, (weight, bias), add, exporting=exporting, aten=centred, small_calls=centred
-    )
+    exporting = torch.compiler.is_exporting()
     # torch's gradient of the weight is NaN where there are channels without positions
-    if x.numel() == 0 and not exporting:
-        how = "formula"
+    empty = x.numel() == 0 and not exporting
+    how = dispatch.choose(
+        x, (weight, bias), add, for_torch=exporting or empty, aten=centred and not empty,
+        small_calls=centred and by_torch is None,
+    )  # fmt: skip
     if how == "aten":
         y = by_torch() if by_torch else F.group_norm(*args)
         return then(y, add, activation, negative_slope), None, None
     if how == "formula":
         return _by_formula(args, activation, negative_slope, add, centred)
-    if how == "small" and by_torch is None:
+    if how == "small":
         y = _small(args)
         if y is not None:
             return then(y, add, activation, negative_slope), None, None

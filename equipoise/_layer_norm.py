@@ -149,8 +149,8 @@ def _run(name, args, normalized_shape, centred, return_residual):
 
 def _normalize(call, shape):
     x, residual, weight, bias = call[:4]
-    exporting = x.numel() == 0 or torch.compiler.is_exporting()
-    how = dispatch.choose(x, (weight, bias), residual, exporting=exporting, small_calls=False)
+    for_torch = x.numel() == 0 or torch.compiler.is_exporting()
+    how = dispatch.choose(x, (weight, bias), residual, for_torch=for_torch, small_calls=False)
     if how == "aten":
         return _by_torch(call, shape)
     if how == "formula":

@@ -104,7 +104,7 @@ class Ran(NamedTuple):
 
 
 _AS_TORCH = Choice("aten", "torch's own operator takes what is empty, sparse or exported")
-_NOT_TORCHS = Choice("formula", "torch has no operator for it, and no kernel takes it")
+_NOT_TORCHS = Choice("formula", "neither our kernels nor an operator of torch's take it")
 _COMPILED = Choice("kernel", "torch.compile holds our operator")
 _FORCED_ATEN = Choice("aten", "EQUIPOISE_BACKEND=aten")
 _FORCED_FORMULA = Choice("formula", "EQUIPOISE_BACKEND=reference")
@@ -112,26 +112,27 @@ _FORCED_KERNELS = {k: Choice("kernel", f"EQUIPOISE_BACKEND={k}") for k in ("cpu"
 _WATCHED = Choice("formula", "a transform, forward AD or a tensor subclass looks on")
 _UNTAKEN = Choice("formula", "no kernel takes this dtype on this device")
 _SMALL = Choice("small", f"up to {SMALL} numbers torch's operator is quicker, and accurate here")
-_KERNEL = Choice("kernel", "a dense tensor that the kernels take and none of torch's does better")
+_KERNEL = Choice("kernel", "a dense tensor of a dtype and device that our kernels take")
 LOST = Choice("kernel", f"small, but |mean| / std is above {NEAR:g}, where torch's digits are lost")
 
 
 def choose(
-    x: torch.Tensor, vectors, extra: torch.Tensor | None, *, exporting: bool, aten: bool = True,
+    x: torch.Tensor, vectors, extra: torch.Tensor | None, *, for_torch: bool, aten: bool = True,
     small_calls: bool = True,
 ) -> str:  # fmt: skip
     """Pick aten, formula, small (aten, if it turns out accurate) or kernel for one call.
 
-    ``vectors`` are of the channels, ``extra`` is what is added; ``aten`` tells whether torch has
-    this norm, ``small_calls`` whether its calls are worth trying on small tensors.
+    ``vectors`` are of the channels, ``extra`` is what is added; ``for_torch`` tells that no kernel
+    is wanted (nothing to compute, or an export), ``aten`` whether torch has this norm,
+    ``small_calls`` whether its calls are worth trying on small tensors.
     """
-    choice = _choice(x, vectors, extra, exporting, aten, small_calls)
+    choice = _choice(x, vectors, extra, for_torch, aten, small_calls)
     note(choice)
     return choice.runs
 
 
-def _choice(x, vectors, extra, exporting, aten, small_calls) -> Choice:
-    if exporting or x.layout != torch.strided:
+def _choice(x, vectors, extra, for_torch, aten, small_calls) -> Choice:
+    if for_torch or x.layout != torch.strided:
         return _AS_TORCH if aten else _NOT_TORCHS
     if torch.compiler.is_compiling():
         return _COMPILED if kernel_runs(x) else _UNTAKEN

@@ -68,6 +68,14 @@ def test_what_no_kernel_takes_is_the_formula_s():
     assert found.backend == "reference"
     assert "no kernel takes" in found.why
     assert nn.explain(nn.BatchNorm2d(3), torch.empty(0, 3, 5, 5)).backend == "aten"
+    for layer in (nn.GroupNorm(1, 3), nn.FilterResponseNorm(3)):
+        assert nn.explain(layer, torch.empty(0, 3, 5, 5)).backend == "reference"
+
+
+def test_running_statistics_need_our_kernels(one_thread):
+    for tracking, backend in ((False, "aten"), (True, "cpu")):
+        layer = nn.InstanceNorm2d(3, track_running_stats=tracking)
+        assert nn.explain(layer, torch.randn(SMALL)).backend == backend
 
 
 def test_the_layer_is_left_alone():
