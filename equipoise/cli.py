@@ -89,7 +89,7 @@ def study(
     """Train one network with each norm, over learning rates and seeds, and compare."""
     from equipoise.study import command
 
-    # all of them take three times as long as the question of this page
+    # what a study asks first is whether normalizing helps; every norm takes three times as long
     norms = ["none,batch,torch_batch"] if norms is None else None if norms == ["all"] else norms
     result = command.run(
         out, make_model=model, data=data, norms=norms, lrs=lr, seeds=seeds, epochs=epochs,

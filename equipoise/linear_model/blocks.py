@@ -55,8 +55,8 @@ _one_thread = _OneThread()
 def one_blas_thread():
     """Keep BLAS on the calling thread: it is called from several, or with small matrices.
 
-    Two threads that wait for each other in a small product took up to eight times as long as one
-    beside other work, and saved at most a few milliseconds a fit without it.
+    Two threads that wait for each other in a small product took several times as long as one
+    beside other work.
     """
     _one_thread.enter()
     try:
