@@ -56,7 +56,7 @@ def describe() -> dict[str, str]:
     import torch
     from numba.core import config
 
-    from equipoise.ops import jit
+    from equipoise.ops import cache
 
     facts = versions()
     facts |= {name: _version_of(name) for name in ("numba", "scikit-learn", "triton")}
@@ -68,7 +68,7 @@ def describe() -> dict[str, str]:
         "torch threads": str(torch.get_num_threads()),
         "numba threads": str(getattr(config, "NUMBA_NUM_THREADS", "?")),
         "threading layer": str(getattr(config, "THREADING_LAYER", "?")),
-        "kernel cache": str(jit.cache_folder() or "none: kernels are compiled in each process"),
+        "kernel cache": str(cache.folder() or "none: kernels are compiled in each process"),
         "EQUIPOISE_BACKEND": os.environ.get("EQUIPOISE_BACKEND", "not set"),
         "EQUIPOISE_CACHE": os.environ.get("EQUIPOISE_CACHE", "not set"),
     }

@@ -1,19 +1,14 @@
-"""Compile CPU kernels with Numba: cached on disk by a hash of all kernel sources, logged once.
+"""Compile CPU kernels with Numba: cached on disk by a hash of all kernel sources.
 
 Torch is imported before Numba, so that both share one OpenMP pool.
 """
 
-import hashlib
-import logging
 import os
-import tempfile
 import threading
-import warnings
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import torch  # first: Numba then links the OpenMP library that torch has loaded
+import torch  # noqa: F401 - first: Numba then links the OpenMP library that torch has loaded
 
 # isort: split
 import numba
@@ -21,49 +16,10 @@ from numba import types
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from equipoise.ops.dispatch import forked
+from equipoise.ops import cache as disk
+from equipoise.ops import threads as torchs
 
-log = logging.getLogger("equipoise")
 _config: Any = numba.config
-
-# parallel regions cost a few microseconds at best, milliseconds on a loaded machine
-SERIAL_BYTES = 1024 * 1024
-
-
-def _sources_key(folder: Path) -> str:
-    """Hash what a kernel in ``folder`` may inline: Numba's cache does not see edits in helpers."""
-    ops = Path(__file__).parent
-    digest = hashlib.sha256(numba.__version__.encode())
-    for path in sorted({*ops.glob("*.py"), *ops.glob("moments/formula.py"), *folder.glob("*.py")}):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-@cache
-def cache_folder(source: str = __file__) -> str | None:
-    """Give the writable folder for the compiled kernels of a source file, None if there is none."""
-    home = os.environ.get("EQUIPOISE_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "equipoise"
-    )
-    folder = Path(home) / _sources_key(Path(source).parent)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        _warn_uncached(home, error.strerror)
-        return None
-    return str(folder)
-
-
-@cache
-def _warn_uncached(home: str, reason: str):
-    warnings.warn(
-        f"equipoise compiles its kernels anew in each process: {home} is not writable ({reason}). "
-        "Set EQUIPOISE_CACHE to a writable folder.",
-        RuntimeWarning,
-        stacklevel=2,
-    )
 
 
 def _decorate(decorator, function, form: str, *args, **options):
@@ -71,7 +27,7 @@ def _decorate(decorator, function, form: str, *args, **options):
 
     Numba's index knows functions, not options: each form has a folder of its own.
     """
-    folder = cache_folder(function.__code__.co_filename)
+    folder = disk.folder(function.__code__.co_filename)
     if folder is None:
         return decorator(*args, error_model="numpy", **options)(function)
     # the locator reads CACHE_DIR when the decorator runs; the user's own setting comes back after
@@ -162,25 +118,17 @@ def _threadsafe_layer() -> bool:
 
 
 def threads() -> int:
-    """Count the threads a kernel may use now: torch's setting within Numba's, 1 after a fork."""
-    if forked():
-        return 1
-    n = min(torch.get_num_threads(), _config.NUMBA_NUM_THREADS)
+    """Count the threads of Numba's pool that a kernel may use now."""
+    n = min(torchs.threads(), _config.NUMBA_NUM_THREADS)
     if n > 1 and not _threadsafe_layer() and threading.current_thread() is not _main():
         return 1
     return n
-
-
-def threads_for(work: int) -> int:
-    """Count the threads for a kernel that touches ``work`` bytes."""
-    return threads() if work >= SERIAL_BYTES else 1
 
 
 def _main():
     return threading.main_thread()
 
 
-_announced = False
 _local = threading.local()
 
 
@@ -200,34 +148,23 @@ class Kernel:
     def serial(self):
         """Give the form that runs on the calling thread alone."""
         if self._serial is None:
-            _announce()
+            disk.announce()
             self._serial = _compile(self.function)
         return self._serial
 
     def parallel(self):
         """Give the form whose ``prange`` loops run on the pool."""
         if self._parallel is None:
-            _announce()
+            disk.announce()
             self._parallel = _compile(self.function, parallel=True)
         return self._parallel
 
     def __call__(self, work: int, *args):
         """Run on ``args``; ``work`` is the number of bytes touched and decides on threads."""
-        n = threads_for(work)
+        n = threads() if work >= torchs.SERIAL_BYTES else 1
         if n == 1:
             return self.serial()(*args)
         if getattr(_local, "threads", None) != n:
             numba.set_num_threads(n)
             _local.threads = n
         return self.parallel()(*args)
-
-
-def _announce():
-    global _announced
-    if not _announced:
-        _announced = True
-        log.info(
-            "equipoise loads its CPU kernels (cache: %s); the first use on a machine compiles "
-            "them, `equipoise warmup` does so ahead of time",
-            cache_folder(),
-        )

@@ -12,12 +12,11 @@ def _normalize() -> Iterator[tuple[str, Callable[[], object]]]:
 
     own = (*cpu_elements.FORWARD.values(), *cpu_elements.BACKWARD.values())
     kernels = (*cpu.KERNELS.values(), *own)
-    vector, stats = torch.zeros(1), torch.zeros((4, 1), dtype=torch.float64)
-    yield "update_running", lambda: cpu.running(vector, vector.clone(), stats, 0.1, 2)
+    yield "update_running", lambda: cpu.UPDATE_RUNNING.address(torch.float32)
     for dtype in (torch.float32, torch.float64):
         for kernel in kernels:
             name = f"{kernel.name} {str(dtype).removeprefix('torch.')}"
-            yield name, lambda kernel=kernel, dtype=dtype: kernel.compiled(dtype)
+            yield name, lambda kernel=kernel, dtype=dtype: kernel.address(dtype)
     for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
         name = f"sweeps {str(dtype).removeprefix('torch.')}"
         yield name, lambda dtype=dtype: cpu.compile_sweeps(dtype)

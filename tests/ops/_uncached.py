@@ -10,7 +10,8 @@ import warnings
 
 import numpy as np
 
-from equipoise.ops import jit
+from equipoise.ops import cache, jit
+from equipoise.ops.threads import SERIAL_BYTES
 
 
 @jit.Kernel
@@ -31,8 +32,8 @@ def main():
     lines = []
     handler = logging.Handler()
     handler.emit = lambda record: lines.append([record.levelname, record.getMessage()])
-    jit.log.addHandler(handler)
-    jit.log.setLevel(logging.INFO)
+    cache.log.addHandler(handler)
+    cache.log.setLevel(logging.INFO)
     x = np.ones(4)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -45,7 +46,7 @@ def main():
         child = os.fork()
     if child == 0:
         y = np.ones(4)
-        double(jit.SERIAL_BYTES, y)
+        double(SERIAL_BYTES, y)
         os.write(write, json.dumps([jit.threads(), y.tolist()]).encode())
         os._exit(0)
     os.waitpid(child, 0)

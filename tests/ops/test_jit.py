@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from equipoise.ops import jit
+from equipoise.ops import cache, jit
+from equipoise.ops.threads import SERIAL_BYTES
 
 PROGRAM = Path(__file__).with_name("_uncached.py")
 
@@ -67,10 +68,10 @@ def test_kernels_are_kept_and_nothing_is_said_of_a_writable_folder(tmp_path):
 def test_the_key_follows_the_sources(tmp_path):
     source = tmp_path / "kernels.py"
     source.write_text("a = 1")
-    before = jit._sources_key(tmp_path)
-    assert jit._sources_key(tmp_path) == before
+    before = cache._sources_key(tmp_path)
+    assert cache._sources_key(tmp_path) == before
     source.write_text("a = 2")
-    assert jit._sources_key(tmp_path) != before
+    assert cache._sources_key(tmp_path) != before
 
 
 def test_the_users_own_numba_cache_stays(monkeypatch, tmp_path):
@@ -130,9 +131,9 @@ def test_small_work_stays_on_the_calling_thread(monkeypatch):
     monkeypatch.setattr(numba, "set_num_threads", lambda n: None)
     monkeypatch.setattr(jit._local, "threads", None, raising=False)
     for threads, work, form in (
-        (2, jit.SERIAL_BYTES - 1, "serial"),
-        (2, jit.SERIAL_BYTES, "parallel"),
-        (1, jit.SERIAL_BYTES, "serial"),
+        (2, SERIAL_BYTES - 1, "serial"),
+        (2, SERIAL_BYTES, "parallel"),
+        (1, SERIAL_BYTES, "serial"),
     ):
         monkeypatch.setattr(jit, "threads", lambda threads=threads: threads)
         assert kernel(work) == form

@@ -20,8 +20,6 @@ from numba import carray
 
 from equipoise.ops.jit import inline, splice
 from equipoise.ops.normalize.statistics import (
-    APPLY,
-    SUMS,
     affine_of_lines,
     digits_lost,
     gradient_of_lines,
@@ -30,6 +28,7 @@ from equipoise.ops.normalize.statistics import (
     write_statistics,
 )
 from equipoise.ops.normalize.words import (
+    APPLY,
     BIAS,
     CHANNELS,
     DX,
@@ -42,9 +41,11 @@ from equipoise.ops.normalize.words import (
     OUTPUT_SWEEP,
     REUSED,
     REVERSED,
+    RUN,
     SHAPE,
     STATS,
     SUMMED,
+    SUMS,
     SUMS_SWEEP,
     TRAINING,
     WEIGHT,
@@ -52,11 +53,9 @@ from equipoise.ops.normalize.words import (
     X,
     Y,
 )
-from equipoise.ops.sweep.call import address, run
-from equipoise.ops.sweep.tasks import AFTER, ANSWER, BEFORE, PHASE, SCRATCH, TaskKernel, pointer_at
+from equipoise.ops.sweep.call import address, pointer_at, run
+from equipoise.ops.sweep.loop import AFTER, ANSWER, BEFORE, PHASE, SCRATCH
 
-# rows that are summed in the compute type before float64 takes over
-RUN = 128
 # rows whose mean is the first shift
 FIRST = 8
 
@@ -257,7 +256,6 @@ def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
             run(i[OUTPUT_SWEEP], (np.int64(1), rest, pitch, *streams, *numbers), own)
 
 
-@TaskKernel
 def columns_forward(t, integers, floats, computed):
     """Statistics (phase 1), normalization (phase 2), or both a tile (phase 3).
 
@@ -337,7 +335,6 @@ def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
             run(i[GRADIENT_SWEEP], (np.int64(1), rest, pitch, *streams, *numbers, *more), own)
 
 
-@TaskKernel
 def columns_backward(t, integers, floats, computed):
     """Sums of the gradient (phase 1), the input's gradient (phase 2), or both a tile (phase 3).
 
@@ -362,9 +359,3 @@ def columns_backward(t, integers, floats, computed):
     elif t == AFTER and i[PHASE] == SUMS:
         merge_chunks(partial, 0, lines)
         gradient_sums_of_lines(0, lines, per, partial, stats, weight, sums)
-
-
-def tasks(shape: tuple[int, ...], phase: int, chunks: int) -> int:
-    """Count the tasks of a phase."""
-    tiles = shape[0] * -(-shape[2] // shape[4])
-    return tiles if phase == SUMS | APPLY else tiles * chunks

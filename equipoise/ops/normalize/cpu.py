@@ -7,22 +7,20 @@ layout that torch would give the output.
 from functools import lru_cache
 from itertools import product
 from math import gcd, prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
-from equipoise.ops import jit
-from equipoise.ops.normalize import columns, formulas, rows
+from equipoise.ops import dispatch
+from equipoise.ops.normalize import formulas
 from equipoise.ops.normalize.activations import NAMES
 from equipoise.ops.normalize.layout import dense
 from equipoise.ops.normalize.reference import moments_in_float64, update_by_torch
-from equipoise.ops.normalize.running import update_running
-from equipoise.ops.normalize.statistics import APPLY, SUMS
-from equipoise.ops.normalize.words import ADDRESSES
+from equipoise.ops.normalize.words import ADDRESSES, APPLY, RUN, SUMS
 from equipoise.ops.numbers import COMPUTE
 from equipoise.ops.sweep import compiled
-from equipoise.ops.sweep.tasks import TaskKernel, words_of
+from equipoise.ops.sweep.tasks import TaskKernel, copy_of, floats_of, words_of
+from equipoise.ops.threads import threads, threads_for
 
 # numbers that one task sums, enough to pay for its start and few enough to stay in cache
 CHUNK = 65536
@@ -50,6 +48,10 @@ class Plan(NamedTuple):
     # a multiple of this many numbers lies between any two rows
     pitch: int
 
+    def tasks(self, phase: int) -> int:
+        """Count the tasks of a phase: a group with both phases, or a chunk of one with one."""
+        return self.groups if phase == SUMS | APPLY else self.groups * self.chunks
+
 
 def _rows_plan(n: int, channels: int, length: int, groups: int, centred: int) -> Plan:
     lines, runs, per = channels, n, 1
@@ -72,8 +74,8 @@ def _columns_plan(n: int, channels: int, length: int, groups: int, centred: int)
     count = -(-m * channels // width)
     # some tasks for each of many threads, none without work enough
     chunk = max(64, -(-count // 8))
-    if chunk > columns.RUN:
-        chunk = -(-count // (32 * columns.RUN)) * columns.RUN
+    if chunk > RUN:
+        chunk = -(-count // (32 * RUN)) * RUN
     shape = (samples, m * channels, width, channels, width, chunk, per, centred)
     lines = samples * channels
     pitch = gcd(width, channels * length) if samples > 1 else width
@@ -129,12 +131,20 @@ def _address(tensor: torch.Tensor | None) -> int:
     return address
 
 
+_HERE = "equipoise.ops.normalize"
+
+
+def kernel_of(family: str, direction: str) -> TaskKernel:
+    """Give the kernel of a family's module for one direction, which is not imported for it."""
+    return TaskKernel(f"{_HERE}.{family}", f"{family}_{direction}")
+
+
 KERNELS = {
-    ("rows", "forward"): rows.rows_forward,
-    ("rows", "backward"): rows.rows_backward,
-    ("columns", "forward"): columns.columns_forward,
-    ("columns", "backward"): columns.columns_backward,
+    (family, direction): kernel_of(family, direction)
+    for family in ("rows", "columns")
+    for direction in ("forward", "backward")
 }
+UPDATE_RUNNING = TaskKernel(f"{_HERE}.running", "update_running")
 
 
 def aligned(*tensors: torch.Tensor | None) -> bool:
@@ -193,10 +203,8 @@ def compile_sweeps(dtype: torch.dtype) -> None:
             _backward_sweeps(axis, dtype, streaming, large, name, 0.01, at, kept, training)
 
 
-@lru_cache(maxsize=256)
-def floats(*values: float) -> np.ndarray:
-    """Give a kernel's floats; none writes them."""
-    return np.array(values, np.float64)
+# none writes them
+floats = lru_cache(maxsize=256)(floats_of)
 
 
 class Call(NamedTuple):
@@ -205,12 +213,16 @@ class Call(NamedTuple):
     kernel: TaskKernel
     work: int
     dtype: torch.dtype
-    words: np.ndarray
+    words: Any
 
-    def __call__(self, addresses: tuple[int, ...], values: np.ndarray):
+    def __call__(self, addresses: tuple[int, ...], values):
         """Run on the tensors at ``addresses``, as ``words`` orders them; give the answer."""
-        words = self.words.copy()
+        words = copy_of(self.words)
         words[ADDRESSES] = addresses
+        if dispatch.heard() is not None:
+            n = threads_for(self.work)
+            place = "one thread" if n == 1 else f"{n} threads"
+            dispatch.note(dispatch.Ran("cpu", self.kernel.name, place))
         return self.kernel(self.work, self.dtype, words, values)
 
 
@@ -218,11 +230,10 @@ NOWHERE_YET = (0,) * (ADDRESSES.stop - ADDRESSES.start)
 
 
 def _call(direction, p: Plan, size, dtype, phases, flags, sweeps) -> Call:
-    family = rows if p.family == "rows" else columns
     scratch = p.chunks * 2 * p.lines
     if p.family == "columns":
         scratch += p.shape[0] * 6 * p.shape[2]
-    counts = [(phase, family.tasks(p.shape, phase, p.chunks)) for phase in phases]
+    counts = [(phase, p.tasks(phase)) for phase in phases]
     integers = (dtype.itemsize, size[1], *flags, *NOWHERE_YET, *sweeps, *p.shape)
     words = words_of(counts, scratch, integers)
     return Call(KERNELS[p.family, direction], _bytes(size, dtype) * 3, COMPUTE[dtype], words)
@@ -265,7 +276,7 @@ def forward(x, weight, bias, other, stats, activation, slope, eps, groups=0, cen
         other is not None, aligned(y),
     )  # fmt: skip
     own = stats is None
-    p, call = _forward_call(*kind, own, jit.threads())
+    p, call = _forward_call(*kind, own, threads())
     if own:
         stats = torch.empty((4, p.statistics), dtype=torch.float64, device="cpu")
     dtype, channels = COMPUTE[x.dtype], x.shape[1]
@@ -315,7 +326,7 @@ def backward(
     p, call = _backward_call(
         tuple(x.shape), x.is_contiguous(), x.dtype, groups, centred, activation, slope,
         _gate_at(activation, other is not None, from_output), kept, bool(training),
-        aligned(dx, gated), jit.threads(),
+        aligned(dx, gated), threads(),
     )  # fmt: skip
     sums = torch.empty((2, p.lines), dtype=torch.float64, device="cpu")
     dtype, channels = COMPUTE[x.dtype], x.shape[1]
@@ -345,8 +356,7 @@ def running(running_mean, running_var, stats, momentum: float, count: int) -> No
             with torch.no_grad():
                 update_by_torch(running_mean, running_var, stats, momentum, count)
             return
-    update_running(
-        0, running_mean.data_ptr(), running_var.data_ptr(), stats.data_ptr(), stats.shape[1],
-        float(momentum), float(count),
-    )  # fmt: skip
+    where = (running_mean.data_ptr(), running_var.data_ptr(), stats.data_ptr(), stats.shape[1])
+    words = words_of([(APPLY, 1)], 0, where)
+    UPDATE_RUNNING(0, torch.float32, words, floats_of(float(momentum), float(count)))
     torch.autograd.graph.increment_version(both)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from equipoise.ops.normalize import elements, formulas, positions
+from equipoise.ops.normalize import formulas
 from equipoise.ops.normalize.cpu import (
     BLOCK,
     NOWHERE_YET,
@@ -16,10 +16,11 @@ from equipoise.ops.normalize.cpu import (
     _slope,
     aligned,
     floats,
+    kernel_of,
 )
 from equipoise.ops.normalize.layout import crossed, dense
 from equipoise.ops.normalize.reference import moments_in_float64
-from equipoise.ops.normalize.statistics import APPLY, SUMS
+from equipoise.ops.normalize.words import APPLY, SUMS
 from equipoise.ops.numbers import COMPUTE
 from equipoise.ops.sweep import compiled
 from equipoise.ops.sweep.tasks import words_of
@@ -31,8 +32,9 @@ PLACES = 64
 # chunks of rows: tasks enough for many threads, and few enough to merge
 CHUNKS = 64
 
-FORWARD = {1: elements.elements_forward, 0: positions.positions_forward}
-BACKWARD = {1: elements.elements_backward, 0: positions.positions_backward}
+FAMILIES = {1: "elements", 0: "positions"}
+FORWARD = {axis: kernel_of(family, "forward") for axis, family in FAMILIES.items()}
+BACKWARD = {axis: kernel_of(family, "backward") for axis, family in FAMILIES.items()}
 
 
 class Walk(NamedTuple):

@@ -14,7 +14,6 @@ from numba import carray
 
 from equipoise.ops.jit import inline, splice
 from equipoise.ops.normalize.statistics import (
-    SUMS,
     affine_of_lines,
     digits_lost,
     gradient_of_rows,
@@ -35,14 +34,15 @@ from equipoise.ops.normalize.words import (
     SHAPE,
     STATS,
     SUMMED,
+    SUMS,
     SUMS_SWEEP,
     WEIGHT,
     G,
     X,
     Y,
 )
-from equipoise.ops.sweep.call import address, run
-from equipoise.ops.sweep.tasks import AFTER, ANSWER, PHASE, SCRATCH, TaskKernel, pointer_at
+from equipoise.ops.sweep.call import address, pointer_at, run
+from equipoise.ops.sweep.loop import AFTER, ANSWER, PHASE, SCRATCH
 
 # rows whose gradients are summed in the compute type before float64 takes over
 RUN = 128
@@ -105,7 +105,6 @@ def _forward_task(t, i, shape, eps, ones, zeros, stats):
         run(i[OUTPUT_SWEEP], (n, width, width, *streams, h, a, b, i[WEIGHT], i[BIAS]), coef)
 
 
-@TaskKernel
 def elements_forward(t, integers, floats, computed):
     """Statistics and normalization (phase 3), or normalization alone (phase 2), of chunks of rows.
 
@@ -166,7 +165,6 @@ def _backward_task(t, i, shape, ones, zeros, stats, partial):
             since = 0
 
 
-@TaskKernel
 def elements_backward(t, integers, floats, computed):
     """Give the input's gradient, and the sums of g and g * xhat down the columns.
 

@@ -16,7 +16,6 @@ from numba import carray
 
 from equipoise.ops.jit import inline, splice
 from equipoise.ops.normalize.statistics import (
-    SUMS,
     affine_of_lines,
     digits_lost,
     gradient_of_rows,
@@ -37,14 +36,15 @@ from equipoise.ops.normalize.words import (
     SHAPE,
     STATS,
     SUMMED,
+    SUMS,
     SUMS_SWEEP,
     WEIGHT,
     G,
     X,
     Y,
 )
-from equipoise.ops.sweep.call import address, run
-from equipoise.ops.sweep.tasks import AFTER, ANSWER, PHASE, SCRATCH, TaskKernel, pointer_at
+from equipoise.ops.sweep.call import address, pointer_at, run
+from equipoise.ops.sweep.loop import AFTER, ANSWER, PHASE, SCRATCH
 
 # channels that are summed in the compute type before float64 takes over
 RUN = 32
@@ -142,7 +142,6 @@ def _forward_task(t, i, shape, eps, ones, zeros, stats):
         run(i[OUTPUT_SWEEP], (*words, *numbers), coef)
 
 
-@TaskKernel
 def positions_forward(t, integers, floats, computed):
     """Statistics and normalization (phase 3), or normalization alone (phase 2), of chunks.
 
@@ -190,7 +189,6 @@ def _backward_task(t, i, shape, ones, zeros, stats, partial):
         run(i[GRADIENT_SWEEP], (*words, i[WEIGHT], *affine, *more, *sums), (coef, partial))
 
 
-@TaskKernel
 def positions_backward(t, integers, floats, computed):
     """Give the input's gradient, and the sums of g and g * xhat along the rows.
 

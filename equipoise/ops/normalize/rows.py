@@ -18,8 +18,6 @@ from numba import carray
 
 from equipoise.ops.jit import inline, splice
 from equipoise.ops.normalize.statistics import (
-    APPLY,
-    SUMS,
     affine_of_lines,
     digits_lost,
     gradient_of_lines,
@@ -28,6 +26,7 @@ from equipoise.ops.normalize.statistics import (
     write_statistics,
 )
 from equipoise.ops.normalize.words import (
+    APPLY,
     BIAS,
     CHANNELS,
     DX,
@@ -42,6 +41,7 @@ from equipoise.ops.normalize.words import (
     SHAPE,
     STATS,
     SUMMED,
+    SUMS,
     SUMS_SWEEP,
     TRAINING,
     WEIGHT,
@@ -49,8 +49,8 @@ from equipoise.ops.normalize.words import (
     X,
     Y,
 )
-from equipoise.ops.sweep.call import address, run
-from equipoise.ops.sweep.tasks import AFTER, ANSWER, PHASE, SCRATCH, TaskKernel, pointer_at
+from equipoise.ops.sweep.call import address, pointer_at, run
+from equipoise.ops.sweep.loop import AFTER, ANSWER, PHASE, SCRATCH
 
 # how many numbers give the first shift
 FIRST = 256
@@ -180,7 +180,6 @@ def _forward_task(t, i, shape, eps, weight, bias, stats, partial):
             run(i[OUTPUT_SWEEP], (n, size, pitch, *streams, h, a, b), coef)
 
 
-@TaskKernel
 def rows_forward(t, integers, floats, computed):
     """Statistics (phase 1), normalization (phase 2), or both a group (phase 3).
 
@@ -240,7 +239,6 @@ def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
             run(i[GRADIENT_SWEEP], (n, size, pitch, *streams, h, scale, offset, a, b, c), coef)
 
 
-@TaskKernel
 def rows_backward(t, integers, floats, computed):
     """Sums of the gradient (phase 1), the input's gradient (phase 2), or both a group (phase 3).
 
@@ -258,9 +256,3 @@ def rows_backward(t, integers, floats, computed):
     elif t == AFTER and i[PHASE] == SUMS:
         merge_chunks(partial, 0, lines)
         gradient_sums_of_lines(0, lines, per, partial, stats, weight, sums)
-
-
-def tasks(shape: tuple[int, ...], phase: int, chunks: int) -> int:
-    """Count the tasks of a phase."""
-    groups = -(-shape[0] // shape[7])
-    return groups if phase == SUMS | APPLY else groups * chunks

@@ -1,35 +1,26 @@
 """The running buffers' update as a kernel: a moving average, the variance unbiased."""
 
-from numba import carray, types
+from numba import carray
 
-from equipoise.ops.jit import Kernel, emits
+from equipoise.ops.sweep.call import pointer_at
+from equipoise.ops.sweep.loop import HEAD
 
-
-def _pointer(kind):
-    @emits
-    def at(typingctx, address):
-        """Turn an address into a pointer, for ``carray``."""
-
-        def codegen(context, builder, signature, args):
-            return builder.inttoptr(args[0], context.get_value_type(signature.return_type))
-
-        return types.CPointer(kind)(types.int64), codegen
-
-    return at
+RUNNING_MEAN, RUNNING_VAR, BATCH, FEATURES = range(HEAD, HEAD + 4)
+MOMENTUM, COUNT = range(2)
 
 
-_single, _double = _pointer(types.float32), _pointer(types.float64)
-
-
-@Kernel
-def update_running(running_mean, running_var, stats, channels, momentum, count):
+def update_running(task, integers, floats, computed):
     """running = (1 - momentum) * running + momentum * batch, in float64.
 
     Addresses of the float32 buffers and of the batch's (2 or more, channels) float64 statistics.
     """
-    means = carray(_single(running_mean), (channels,))
-    variances = carray(_single(running_var), (channels,))
-    batch = carray(_double(stats), (2, channels))
+    if task < 0:
+        return
+    channels = integers[FEATURES]
+    means = carray(pointer_at(computed, integers[RUNNING_MEAN]), (channels,))
+    variances = carray(pointer_at(computed, integers[RUNNING_VAR]), (channels,))
+    batch = carray(pointer_at(floats, integers[BATCH]), (2, channels))
+    momentum, count = floats[MOMENTUM], floats[COUNT]
     unbiased = count / (count - 1.0)
     for r in range(channels):
         means[r] = (1.0 - momentum) * means[r] + momentum * batch[0, r]

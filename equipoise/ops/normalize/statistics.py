@@ -13,8 +13,6 @@ import numpy as np
 from equipoise.ops.jit import inline
 from equipoise.ops.moments.formula import from_shifted, is_far
 
-SUMS, APPLY = 1, 2
-
 
 @inline
 def merge_chunks(partial, l0, l1):

@@ -1,10 +1,10 @@
 """What the kernels are told: the places of their integers, the same for all of them.
 
 First what the loop over tasks uses itself, then sizes, flags and addresses (0 where a direction
-has no use for one), then the plan's shape.
+has no use for one), then the plan's shape.  And what the loop's phases are.
 """
 
-from equipoise.ops.sweep.tasks import HEAD
+from equipoise.ops.sweep.loop import HEAD
 
 (
     # bytes of a stored number; channels; were the statistics the batch's own; does the second
@@ -22,6 +22,12 @@ from equipoise.ops.sweep.tasks import HEAD
     FIRST_SWEEP, MOMENTS_SWEEP, OUTPUT_SWEEP, SUMS_SWEEP, GRADIENT_SWEEP,
     SHAPE,
 ) = range(HEAD, HEAD + 21)  # fmt: skip
+
+# a phase: statistics or sums of gradients, what is made of them, or both
+SUMS, APPLY = 1, 2
+
+# rows of a column family that are summed in the compute type before float64 takes over
+RUN = 128
 
 # what differs from call to call on tensors of one shape and kind
 ADDRESSES = slice(X, SUMMED + 1)

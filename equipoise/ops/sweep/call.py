@@ -39,3 +39,13 @@ def address(typingctx, array, index):
         return builder.ptrtoint(at, ir.IntType(64))
 
     return types.int64(array, types.int64), codegen
+
+
+@emits
+def pointer_at(typingctx, tag, address):
+    """Turn an address into a pointer of the type of ``tag``, for ``carray``."""
+
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[1], args[0].type)
+
+    return tag(tag, types.int64), codegen

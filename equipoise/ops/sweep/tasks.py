@@ -1,4 +1,4 @@
-"""Kernels as tasks: one compiled function, called by address from one shared parallel loop.
+"""Kernels as tasks: one compiled function, called by address from one shared loop.
 
 A parallel Numba kernel takes seconds to compile, and its serial twin as long again.  Here each
 kernel is compiled once, as a C function of a task's number, and a loop that is compiled once for
@@ -6,117 +6,81 @@ all kernels runs it, on the pool or on the calling thread: the same machine code
 bits.  Arguments travel as two arrays: addresses and integers, and floats.
 """
 
-import numba
-import numpy as np
+import ctypes
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
 import torch
-from llvmlite import ir
-from numba import types
-from numba.np.arrayobj import make_array
 
-from equipoise.ops import dispatch, jit
-from equipoise.ops.sweep.call import address as address_of
-
-# tasks before and after the loop, for what runs once
-BEFORE, AFTER = -1, -2
-
-# where a kernel's integers hold what the loop uses, and where its own begin
-PHASE, SCRATCH, NUMBERS, ANSWER, PHASES, HEAD = 0, 1, 2, 3, 4, 8
-
-_COMPUTED = {torch.float32: types.float32, torch.float64: types.float64}
-
-
-@jit.emits
-def _call(typingctx, address, task, integers, floats):
-    """Call the C function at ``address``."""
-    word, real = ir.IntType(64), ir.DoubleType()
-
-    def codegen(context, builder, signature, args):
-        kind = ir.FunctionType(
-            ir.VoidType(), [word, word.as_pointer(), real.as_pointer(), real.as_pointer()]
-        )
-        function = builder.inttoptr(args[0], kind.as_pointer())
-        views = [make_array(signature.args[k])(context, builder, args[k]).data for k in (2, 3)]
-        nothing = ir.Constant(real.as_pointer(), None)
-        builder.call(function, [args[1], *views, nothing])
-        return context.get_dummy_value()
-
-    return types.none(types.int64, types.int64, integers, floats), codegen
-
-
-@jit.emits
-def pointer_at(typingctx, tag, address):
-    """Turn an address into a pointer of the type of ``tag``, for ``carray``."""
-
-    def codegen(context, builder, signature, args):
-        return builder.inttoptr(args[1], args[0].type)
-
-    return tag(tag, types.int64), codegen
-
-
-def _loop(address, integers, floats):
-    scratch = np.empty(integers[NUMBERS] + 1)
-    integers[SCRATCH] = address_of(scratch, 0)
-    for k in (PHASES, PHASES + 2):
-        phase, count = integers[k], integers[k + 1]
-        if phase:
-            integers[PHASE] = phase
-            _call(address, BEFORE, integers, floats)
-            for task in numba.prange(count):
-                _call(address, np.int64(task), integers, floats)
-            _call(address, AFTER, integers, floats)
-    # the scratch must live until here: Numba frees an array after its last use
-    scratch[0] = 0.0
-
-
-_run = jit.Kernel(_loop)
+from equipoise.ops import cache as disk
+from equipoise.ops.sweep import loop, machine
+from equipoise.ops.threads import threads_for
 
 
 class TaskKernel:
-    """A kernel ``function(task, integers, floats, computed)``.
+    """The kernel ``name(task, integers, floats, computed)`` of a module.
 
-    The integers begin with the loop's own: the phase, the address of the scratch, its size in
-    float64 numbers, what the kernel answers, and the phases with their numbers of tasks.
-    ``computed`` is a null pointer whose type says what numbers are computed in.
+    Parameters
+    ----------
+    module, name : str
+        The module is imported where the kernel is not on disk yet, or its source is asked for.
     """
 
-    def __init__(self, function):
-        self.name = function.__name__
-        self.__doc__ = function.__doc__
-        self.function = function
-        self._compiled = {}
+    def __init__(self, module: str, name: str):
+        self.module, self.name = module, name
+        self._addresses = {}
 
-    def compiled(self, dtype: torch.dtype):
-        """Give the C function for a compute dtype, compiled on first use."""
-        found = self._compiled.get(dtype)
+    @property
+    def function(self) -> Any:
+        """The function in Python."""
+        return getattr(import_module(self.module), self.name)
+
+    def address(self, dtype: torch.dtype) -> int:
+        """Give the address of the C function for a compute dtype, compiled on first use."""
+        found = self._addresses.get(dtype)
         if found is None:
-            jit._announce()
-            pointer = types.CPointer
-            signature = types.void(
-                types.int64, pointer(types.int64), pointer(types.float64),
-                pointer(_COMPUTED[dtype]),
-            )  # fmt: skip
-            found = jit._decorate(numba.cfunc, self.function, "task", signature)
-            self._compiled[dtype] = found
+            found = self._addresses[dtype] = _task(self, dtype)
         return found
 
-    def __call__(self, work: int, dtype: torch.dtype, words: np.ndarray, floats: np.ndarray):
+    def __call__(self, work: int, dtype: torch.dtype, integers, floats) -> int:
         """Run tasks BEFORE, 0 to count - 1, and AFTER for each phase; give the answer.
 
-        ``work`` as for ``Kernel``; ``words`` as ``words_of`` gives them, written to; ``floats`` of
-        float64.
+        ``work`` is the number of bytes touched and decides on threads; ``integers`` as
+        ``words_of`` gives them, written to; ``floats`` as ``floats_of`` does.
         """
-        _run(work, self.compiled(dtype).address, words, floats)
-        if dispatch.heard() is not None:
-            n = jit.threads_for(work)
-            place = "one thread" if n == 1 else f"{n} threads"
-            dispatch.note(dispatch.Ran("cpu", self.name, place))
-        return words[ANSWER]
+        if not loop.run(self.address(dtype), integers, floats, threads_for(work)):
+            raise MemoryError(f"kernel {self.name} found no memory for what it works with")
+        return integers[loop.ANSWER]
 
 
-def words_of(phases, scratch: int, integers) -> np.ndarray:
+def _task(kernel: TaskKernel, dtype: torch.dtype) -> int:
+    def make(target):
+        from equipoise.ops.sweep.frontend import task_object
+
+        return task_object(kernel.function, dtype, target)
+
+    # the source is found without importing it: it imports Numba
+    spec = find_spec(kernel.module)
+    folder = disk.folder(spec.origin) if spec and spec.origin else None
+    return machine.load("task", f"{kernel.module}.{kernel.name} {dtype}", make, folder)
+
+
+def words_of(phases, scratch: int, integers) -> Any:
     """Lay out what a kernel is told: one or two (phase, count), numbers of scratch, its integers.
 
     ``scratch`` numbers of float64 are lent to the kernel.
     """
     (p1, n1), (p2, n2) = phases[0], phases[1] if len(phases) > 1 else (0, 0)
-    return np.array((0, 0, scratch, 0, p1, n1, p2, n2, *integers), np.int64)
+    words = (0, 0, scratch, 0, p1, n1, p2, n2, *integers)
+    return (ctypes.c_int64 * len(words))(*words)
+
+
+def copy_of(integers) -> Any:
+    """Give integers of ``words_of`` for one call."""
+    return type(integers).from_buffer_copy(integers)
+
+
+def floats_of(*values: float) -> Any:
+    """Lay out a kernel's floats."""
+    return (ctypes.c_double * len(values))(*values)

@@ -7,7 +7,6 @@ Numba and the calls of machine code as stand-ins.
 """
 
 import builtins
-import inspect
 import math
 from bisect import bisect_right, insort
 from functools import cache
@@ -17,7 +16,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from numba import types
+
+from equipoise.ops.normalize import words
+from equipoise.ops.sweep import loop
 
 NORMALIZE, SWEEP = "equipoise.ops.normalize", "equipoise.ops.sweep"
 # the modules that run as plain Python; others are themselves
@@ -31,16 +32,14 @@ PLAIN = tuple(
 # the constants of the sources, small enough for tensors of a few hundred numbers
 SMALL = {
     "rows": {"FIRST": 4, "FEW": 2},
-    "columns": {"RUN": 3, "FIRST": 2},
+    "words": {"RUN": 3},
+    "columns": {"FIRST": 2},
     "cpu": {"CHUNK": 20, "WIDTH": 12},
     "elements": {"RUN": 4, "FIRST": 3},
     "positions": {"RUN": 4, "FIRST": 3},
     "cpu_elements": {"NUMBERS": 20, "PLACES": 3, "CHUNKS": 4},
 }
-_NUMPY = {
-    torch.float32: np.float32, torch.float64: np.float64, types.float32: np.float32,
-    types.float64: np.float64,
-}  # fmt: skip
+_NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
 
 class Memory:
@@ -158,10 +157,19 @@ class Machine:
         self.code.append(code)
         return len(self.code) - 1
 
-    def call(self, address, task, integers, floats):
-        """Stand for the loop's call of a task."""
+    def loop(self, address, integers, floats, threads):
+        """Stand for the loop over tasks."""
         function, kind = self.code[address]
-        function(task, integers, floats, np.empty(0, kind))
+        told, floats = np.array(integers, np.int64), np.array(floats)
+        scratch = self.memory.add(np.full(max(1, told[loop.NUMBERS]), np.nan))
+        told[loop.SCRATCH] = scratch.ctypes.data
+        for k in range(loop.PHASES, loop.HEAD, 2):
+            if told[k]:
+                told[loop.PHASE] = told[k]
+                for task in (loop.BEFORE, *range(told[k + 1]), loop.AFTER):
+                    function(np.int64(task), told, floats, np.empty(0, kind))
+        integers[:] = told.tolist()
+        return True
 
     def run(self, address, words, kept):
         """Stand for the call of a sweep."""
@@ -178,25 +186,18 @@ class Machine:
 
     def emits(self, function):
         """Stand for intrinsics, by their names."""
-        if function.__name__ == "at":
-            kind = _NUMPY[inspect.getclosurevars(function).nonlocals["kind"]]
-            return lambda address: (kind, address)
         return {
-            "_call": self.call, "run": self.run, "address": self.address,
+            "run": self.run, "address": self.address,
             "pointer_at": lambda tag, address: (tag.dtype, address),
         }[function.__name__]  # fmt: skip
 
-    def compile(self, decorator, function, form, signature):
+    def task_object(self, function, dtype, target):
         """Stand for the compiler of tasks."""
-        return SimpleNamespace(address=self.keep(function, _NUMPY[signature.args[3].dtype]))
+        return self.keep(function, _NUMPY[dtype])
 
     def jit(self):
         """Stand for ``equipoise.ops.jit``."""
-        return SimpleNamespace(
-            inline=_same, splice=_same, fast=_same, emits=self.emits,
-            Kernel=lambda function: lambda work, *args: function(*args), threads=lambda: 1,
-            _announce=lambda: None, _decorate=self.compile,
-        )  # fmt: skip
+        return SimpleNamespace(inline=_same, splice=_same, fast=_same, emits=self.emits)
 
     def numba(self):
         """Stand for Numba."""
@@ -204,7 +205,7 @@ class Machine:
         def carray(pointer, shape):
             return self.memory.view(pointer[1], shape, pointer[0])
 
-        return SimpleNamespace(prange=range, cfunc=None, carray=carray, types=types)
+        return SimpleNamespace(carray=carray, types=None)
 
 
 @cache
@@ -253,6 +254,15 @@ class Sources:
             # in kernels NaN has a floor
             "math": lambda: SimpleNamespace(**vars(math) | {"floor": np.floor}),
             "numba": self.machine.numba, "equipoise.ops.jit": self.machine.jit,
+            "importlib": lambda: SimpleNamespace(import_module=self.module),
+            "equipoise.ops.threads": lambda: SimpleNamespace(
+                threads=lambda: 1, threads_for=lambda work: 1
+            ),
+            f"{SWEEP}.loop": lambda: SimpleNamespace(**vars(loop) | {"run": self.machine.loop}),
+            f"{SWEEP}.frontend": lambda: SimpleNamespace(task_object=self.machine.task_object),
+            f"{SWEEP}.machine": lambda: SimpleNamespace(
+                load=lambda name, key, make, folder: make(None)
+            ),
         }  # fmt: skip
         return special[name]() if name in special else None
 
@@ -320,9 +330,8 @@ def plain(edits=None, *, family=None, split=False, small=True):
     sources = Sources(edits, edited, small)
     cpu = sources.normalize("cpu")
     names = cpu.forward.__globals__
-    statistics = sources.normalize("statistics")
     if split:
-        names["_phases"] = lambda p, n: (statistics.SUMS, statistics.APPLY)
+        names["_phases"] = lambda p, n: (words.SUMS, words.APPLY)
     wrapped = {
         name: _registered(sources.memory, names[name])
         for name in ("forward", "backward", "running")

@@ -112,7 +112,7 @@ def test_the_small_tensors_have_all_parts():
     folded, image, samples = plan(FOLDED, True), plan(IMAGE, False), plan(SAMPLES, False, 2)
     assert folded.chunks > 1
     # several runs of rows a chunk
-    assert folded.shape[5] > SMALL["columns"]["RUN"]
+    assert folded.shape[5] > SMALL["words"]["RUN"]
     assert folded.shape[1] % folded.shape[2]
     assert folded.shape[2] > FOLDED[1]
     assert image.shape[2] % IMAGE[1] == 0

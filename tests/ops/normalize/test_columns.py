@@ -21,9 +21,10 @@ from normalize_cases import (
 )
 
 from equipoise.ops.normalize import columns, cpu, formulas, words
-from equipoise.ops.normalize.statistics import APPLY, SUMS
+from equipoise.ops.normalize.words import APPLY, SUMS
 from equipoise.ops.sweep import compiled
-from equipoise.ops.sweep.tasks import words_of
+from equipoise.ops.sweep.loop import HEAD
+from equipoise.ops.sweep.tasks import floats_of, words_of
 
 LAST = "channels_last"
 SIZES = {
@@ -186,7 +187,7 @@ def test_indices_past_2_to_the_31():
     x[:, :inner] = bits.view(torch.uint16).numpy()
     stats, ones = np.zeros((4, channels)), np.ones(channels, np.float32)
     shape = (1, rows * width, width, channels, inner, rows, 1, 1)
-    integers = np.zeros(words.SHAPE - words.HEAD + len(shape), np.int64)
+    integers = np.zeros(words.SHAPE - HEAD + len(shape), np.int64)
     sweeps = (formulas.first(0), formulas.moments(0), formulas.output(0, None, 0.0, False))
     first, moments, output = (compiled.address(s, torch.bfloat16) for s in sweeps)
     given = {
@@ -196,11 +197,11 @@ def test_indices_past_2_to_the_31():
         words.MOMENTS_SWEEP: moments, words.OUTPUT_SWEEP: output,
     }  # fmt: skip
     for place, value in given.items():
-        integers[place - words.HEAD] = value
-    integers[words.SHAPE - words.HEAD :] = shape
+        integers[place - HEAD] = value
+    integers[words.SHAPE - HEAD :] = shape
     scratch = 2 * channels + 3 * width
     told = words_of(((SUMS | APPLY, 1),), scratch, integers)
-    columns.columns_forward(0, torch.float32, told, np.zeros(1))
+    cpu.KERNELS["columns", "forward"](0, torch.float32, told, floats_of(0.0))
     found = torch.from_numpy(y[:, :inner].copy()).view(torch.bfloat16).double()
     assert x.size > 2**31
     # each column is a channel of its own

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from plain_python import plain
 
 from equipoise.ops.normalize import cpu
-from equipoise.ops.normalize.statistics import APPLY, SUMS
+from equipoise.ops.normalize.words import APPLY, SUMS
 
 BOTH = SUMS | APPLY
 SMALL = plain()
@@ -67,7 +67,7 @@ def check_walk(kernels, size, contiguous, phase, groups=0, reverse=0):
     rows = p.family == "rows"
     walk, stretches = (kernels.rows, row_stretches) if rows else (kernels.columns, column_stretches)
     line = np.full(int(np.prod(size)), -1)
-    count = walk.tasks(p.shape, phase, p.chunks)
+    count = p.tasks(phase)
     for at, n, of_element in stretches(walk, p.shape, phase, count, reverse):
         assert 0 <= at <= at + n <= line.size
         assert (line[at : at + n] == -1).all()
@@ -113,7 +113,7 @@ def test_a_row_is_as_far_from_the_next_as_the_plan_says():
                 walk, stretches = (
                     (WHOLE.rows, row_stretches) if rows else (WHOLE.columns, column_stretches)
                 )
-                count = walk.tasks(p.shape, SUMS, p.chunks)
+                count = p.tasks(SUMS)
                 starts = [at for at, *_ in stretches(walk, p.shape, SUMS, count, 0)]
                 if rows:
                     # pieces of a row begin where rows do, or a piece's length on
@@ -133,13 +133,13 @@ def test_the_last_index_of_large_tensors(size, contiguous, grouped):
     if p.family == "rows":
         walk = WHOLE.rows
         pieces, chunks = walk._counts(shape)
-        last = walk.tasks(p.shape, SUMS, p.chunks) - 1
+        last = p.tasks(SUMS) - 1
         _, r1, first, end = extents_of(walk, np.int64(last), shape, SUMS, 0)
         assert (r1, end, first * shape[6] < pieces) == (p.lines, chunks, True)
         assert sum(walk._piece(pieces - 1, r1 - 1, shape)) == numbers
     else:
         walk = WHOLE.columns
-        last = walk.tasks(p.shape, SUMS, p.chunks) - 1
+        last = p.tasks(SUMS) - 1
         sample, c0, columns, first, end = extents_of(walk, np.int64(last), shape, SUMS, 0)
         assert (sample, c0 + columns, end) == (p.shape[0] - 1, p.shape[2], p.chunks)
         i0, i1 = walk._rows_of(first, end, shape)

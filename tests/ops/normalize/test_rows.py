@@ -22,9 +22,10 @@ from normalize_cases import (
 from tolerances import VALUES, assert_near
 
 from equipoise.ops.normalize import cpu, formulas, rows, words
-from equipoise.ops.normalize.statistics import APPLY, SUMS
+from equipoise.ops.normalize.words import APPLY, SUMS
 from equipoise.ops.sweep import compiled
-from equipoise.ops.sweep.tasks import words_of
+from equipoise.ops.sweep.loop import HEAD
+from equipoise.ops.sweep.tasks import floats_of, words_of
 
 # size -> what its plan shows
 SIZES = {
@@ -166,7 +167,7 @@ def test_indices_past_2_to_the_31():
     x[:length], x[far:] = (row.view(torch.uint16).numpy() for row in bits)
     stats, one, zero = np.zeros((4, 1)), np.ones(1, np.float32), np.zeros(1, np.float32)
     shape = (1, 2, length, length, far, cpu.CHUNK, 2, 1, 1, 1)
-    integers = np.zeros(words.SHAPE - words.HEAD + len(shape), np.int64)
+    integers = np.zeros(words.SHAPE - HEAD + len(shape), np.int64)
     sweeps = (formulas.first(1), formulas.moments(1), formulas.output(1, None, 0.0, False))
     first, moments, output = (compiled.address(s, torch.bfloat16) for s in sweeps)
     given = {
@@ -176,10 +177,10 @@ def test_indices_past_2_to_the_31():
         words.MOMENTS_SWEEP: moments, words.OUTPUT_SWEEP: output,
     }  # fmt: skip
     for place, value in given.items():
-        integers[place - words.HEAD] = value
-    integers[words.SHAPE - words.HEAD :] = shape
+        integers[place - HEAD] = value
+    integers[words.SHAPE - HEAD :] = shape
     told = words_of(((SUMS | APPLY, 1),), 2, integers)
-    rows.rows_forward(0, torch.float32, told, np.full(1, 1e-5))
+    cpu.KERNELS["rows", "forward"](0, torch.float32, told, floats_of(1e-5))
     y = np.stack([y[:length], y[far:]])
     expected = torch.nn.functional.batch_norm(bits.double().view(-1, 1), None, None, training=True)
     found = torch.from_numpy(y).view(torch.bfloat16).double().view(-1, 1)

@@ -11,8 +11,8 @@ import torch
 from _cached import COUNT
 from sweeps import run
 
-from equipoise.ops import jit
-from equipoise.ops.sweep import compiled
+from equipoise.ops import cache as disk
+from equipoise.ops.sweep import compiled, machine
 from equipoise.ops.sweep.sweep import Sweep
 
 PROGRAM = Path(__file__).with_name("_cached.py")
@@ -56,7 +56,7 @@ def result(sweep):
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """Keep code in an empty folder."""
-    monkeypatch.setattr(jit, "cache_folder", lambda *args: str(tmp_path))
+    monkeypatch.setattr(disk, "folder", lambda *args: str(tmp_path))
     return tmp_path
 
 
@@ -89,10 +89,10 @@ def test_another_text_is_another_file(home):
 
 def test_another_processor_has_another_file(home, monkeypatch):
     result(triple())
-    name, features = compiled._processor()
+    name, features = machine.processor()
     # an order of features that says the same
     other = ",".join(reversed(features.split(",")))
-    monkeypatch.setattr(compiled, "_processor", lambda: (name, other))
+    monkeypatch.setattr(machine, "processor", lambda: (name, other))
     assert torch.equal(result(triple()), X * 3)
     assert len(objects(home)) == 2
 
@@ -113,7 +113,7 @@ def test_code_stays_while_others_come(home):
 
 
 def test_a_folder_that_vanishes_is_done_without(tmp_path, monkeypatch):
-    monkeypatch.setattr(jit, "cache_folder", lambda *args: str(tmp_path / "gone"))
+    monkeypatch.setattr(disk, "folder", lambda *args: str(tmp_path / "gone"))
     assert torch.equal(result(triple()), X * 3)
     assert objects(tmp_path) == []
 

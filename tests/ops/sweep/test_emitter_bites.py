@@ -34,7 +34,7 @@ def emitter(edits, of):
             setattr(names, name.rpartition(".")[2], module)
     finally:
         sys.modules.update(before)
-    names.compiled.jit = SimpleNamespace(cache_folder=lambda *args: None)
+    names.compiled.disk = SimpleNamespace(folder=lambda *args: None)
     return names
 
 

@@ -1,0 +1,186 @@
+"""The loop that runs a kernel's tasks, on the calling thread or on the OpenMP pool that torch has.
+
+A page of LLVM, compiled once for all kernels, so that running one takes no Numba.
+"""
+
+import ctypes
+import os
+from functools import cache
+from typing import Any
+
+import torch
+
+from equipoise.ops import cache as disk
+from equipoise.ops.sweep import machine
+
+# tasks before and after the loop, for what runs once
+BEFORE, AFTER = -1, -2
+
+# where a kernel's integers hold what the loop uses, and where its own begin: the phase at work,
+# the address and the size of the scratch in float64 numbers, what the kernel answers, and one or
+# two phases, each with its number of tasks
+PHASE, SCRATCH, NUMBERS, ANSWER, PHASES, HEAD = 0, 1, 2, 3, 4, 8
+
+# Each thread takes the next task of its own stretch, then of the others': memory stays with the
+# thread that touched it in the call before, and none waits for one that was held up.  A stretch
+# fills a line of the cache: the next task, and where the stretch ends.
+_TEXT = f"""
+%job = type {{ ptr, ptr, ptr, i64, ptr, ptr, i32 }}
+%stretch = type {{ i64, i64, [6 x i64] }}
+declare noalias ptr @aligned_alloc(i64, i64)
+declare void @free(ptr)
+
+define internal void @work(ptr %job) {{
+entry:
+  %data = load %job, ptr %job
+  %task = extractvalue %job %data, 0
+  %integers = extractvalue %job %data, 1
+  %floats = extractvalue %job %data, 2
+  %threads = extractvalue %job %data, 3
+  %stretches = extractvalue %job %data, 4
+  %number = extractvalue %job %data, 5
+  %failed = getelementptr %job, ptr %job, i64 0, i32 6
+  %alone = icmp eq i64 %threads, 1
+  br i1 %alone, label %first, label %ask
+ask:
+  %asked = call i32 %number()
+  br label %first
+first:
+  %me.32 = phi i32 [ 0, %entry ], [ %asked, %ask ]
+  %me = zext i32 %me.32 to i64
+  br label %visit
+visit:
+  %v = phi i64 [ 0, %first ], [ %v.next, %left ]
+  %sum = add i64 %me, %v
+  %whose = urem i64 %sum, %threads
+  %next = getelementptr %stretch, ptr %stretches, i64 %whose, i32 0
+  %end.at = getelementptr %stretch, ptr %stretches, i64 %whose, i32 1
+  %end = load i64, ptr %end.at
+  br label %take
+take:
+  %t = atomicrmw add ptr %next, i64 1 monotonic
+  %is = icmp slt i64 %t, %end
+  br i1 %is, label %run, label %left
+run:
+  %status = call i32 %task(i64 %t, ptr %integers, ptr %floats)
+  %old = atomicrmw or ptr %failed, i32 %status monotonic
+  br label %take
+left:
+  %v.next = add i64 %v, 1
+  %more = icmp ult i64 %v.next, %threads
+  br i1 %more, label %visit, label %done
+done:
+  ret void
+}}
+
+define i32 @loop(ptr %task, ptr %integers, ptr %floats, i64 %threads, ptr %parallel, ptr %number) {{
+entry:
+  %job = alloca %job
+  %stretches = alloca %stretch, i64 %threads, align 64
+  %numbers.at = getelementptr i64, ptr %integers, i64 {NUMBERS}
+  %numbers = load i64, ptr %numbers.at
+  %lines = lshr i64 %numbers, 3
+  %lines.1 = add i64 %lines, 1
+  %bytes = shl i64 %lines.1, 6
+  %scratch = call ptr @aligned_alloc(i64 64, i64 %bytes)
+  %none = icmp eq ptr %scratch, null
+  br i1 %none, label %out.of.memory, label %ready
+out.of.memory:
+  ret i32 1
+ready:
+  %scratch.at = getelementptr i64, ptr %integers, i64 {SCRATCH}
+  store ptr %scratch, ptr %scratch.at
+  %job.0 = insertvalue %job zeroinitializer, ptr %task, 0
+  %job.1 = insertvalue %job %job.0, ptr %integers, 1
+  %job.2 = insertvalue %job %job.1, ptr %floats, 2
+  %job.3 = insertvalue %job %job.2, i64 %threads, 3
+  %job.4 = insertvalue %job %job.3, ptr %stretches, 4
+  %job.5 = insertvalue %job %job.4, ptr %number, 5
+  store %job %job.5, ptr %job
+  %failed = getelementptr %job, ptr %job, i64 0, i32 6
+  %phase.at = getelementptr i64, ptr %integers, i64 {PHASE}
+  br label %phases
+phases:
+  %k = phi i64 [ {PHASES}, %ready ], [ %k.next, %phase.over ]
+  %k.at = getelementptr i64, ptr %integers, i64 %k
+  %phase = load i64, ptr %k.at
+  %count.at = getelementptr i64, ptr %k.at, i64 1
+  %count = load i64, ptr %count.at
+  %empty = icmp eq i64 %phase, 0
+  br i1 %empty, label %phase.over, label %begin
+begin:
+  store i64 %phase, ptr %phase.at
+  %before = call i32 %task(i64 {BEFORE}, ptr %integers, ptr %floats)
+  br label %divide
+divide:
+  %i = phi i64 [ 0, %begin ], [ %i.next, %divide ]
+  %from = phi i64 [ 0, %begin ], [ %to, %divide ]
+  %i.next = add i64 %i, 1
+  %share = mul i64 %count, %i.next
+  %to = udiv i64 %share, %threads
+  %next = getelementptr %stretch, ptr %stretches, i64 %i, i32 0
+  %end = getelementptr %stretch, ptr %stretches, i64 %i, i32 1
+  store i64 %from, ptr %next
+  store i64 %to, ptr %end
+  %divided = icmp eq i64 %i.next, %threads
+  br i1 %divided, label %start, label %divide
+start:
+  %alone = icmp eq i64 %threads, 1
+  br i1 %alone, label %by.itself, label %on.the.pool
+by.itself:
+  call void @work(ptr %job)
+  br label %finish
+on.the.pool:
+  %threads.32 = trunc i64 %threads to i32
+  call void %parallel(ptr @work, ptr %job, i32 %threads.32, i32 0)
+  br label %finish
+finish:
+  %after = call i32 %task(i64 {AFTER}, ptr %integers, ptr %floats)
+  %ends = or i32 %before, %after
+  %old = atomicrmw or ptr %failed, i32 %ends monotonic
+  br label %phase.over
+phase.over:
+  %k.next = add i64 %k, 2
+  %last = icmp eq i64 %k.next, {HEAD}
+  br i1 %last, label %over, label %phases
+over:
+  call void @free(ptr %scratch)
+  %result = load i32, ptr %failed
+  ret i32 %result
+}}
+"""
+
+
+@cache
+def _pool() -> tuple[int, int] | None:
+    """Give the addresses of OpenMP's entries in the library that torch runs on."""
+    # a symbol is looked up in what the library needs, too
+    library = ctypes.CDLL(os.path.abspath(torch._C.__file__))
+    names = ("GOMP_parallel", "omp_get_thread_num")
+    try:
+        parallel, number = (ctypes.cast(library[name], ctypes.c_void_p).value for name in names)
+    except AttributeError:
+        return None
+    return (parallel, number) if parallel and number else None
+
+
+@cache
+def _loop() -> Any:
+    def make(target):
+        return target.emit_object(machine.parsed(_TEXT, target))
+
+    address = machine.load("loop", _TEXT, make, disk.folder())
+    pointer = ctypes.c_void_p
+    kind = ctypes.CFUNCTYPE(ctypes.c_int32, *(pointer,) * 3, ctypes.c_int64, *(pointer,) * 2)
+    return kind(address)
+
+
+def run(task: int, integers, floats, threads: int) -> bool:
+    """Run the task at an address: BEFORE, 0 to count - 1, and AFTER for each phase.
+
+    ``integers`` are written to.  Tells whether all went well: a kernel fails where there is no
+    memory for what it works with.
+    """
+    pool = _pool() if threads > 1 else None
+    parallel, number = pool or (None, None)
+    return _loop()(task, integers, floats, threads if pool else 1, parallel, number) == 0

@@ -1,0 +1,32 @@
+"""A program: call layers forward and backward; print which of the compiler's modules came along.
+
+Run as its own process, for what is imported stays.
+"""
+
+import sys
+
+import torch
+
+import equipoise as eq
+
+
+def main():
+    torch.manual_seed(0)
+    x = torch.randn(4, 8, 32, 32, requires_grad=True)
+    layers = (
+        eq.nn.BatchNorm2d(8),
+        eq.nn.BatchNorm2d(8).to(memory_format=torch.channels_last),
+        eq.nn.GroupNorm(2, 8),
+        eq.nn.LayerNorm(32),
+        eq.nn.LayerNorm2d(8),
+    )
+    for k, layer in enumerate(layers):
+        given = x.contiguous(memory_format=torch.channels_last) if k == 1 else x
+        y = layer(given)
+        y.backward(torch.randn_like(y))
+    assert x.grad.isfinite().all()
+    print(*sorted({"numba", "scipy"} & set(sys.modules)))
+
+
+if __name__ == "__main__":
+    main()
