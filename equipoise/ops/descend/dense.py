@@ -11,6 +11,8 @@ from equipoise.ops.jit import Kernel, fast, inline, window
 
 # rows whose vectors stay in the first-level cache beside the columns
 ROWS = 1024
+# columns that a thread takes at once
+BLOCK = 64
 # columns whose sums stay in the first-level cache while rows go by
 TILE = 1024
 # groups of rows that are summed apart
@@ -33,11 +35,12 @@ def _correlate_columns(x, n, p, v, out):
     One column after the other: memory read in one stream came out up to twice as fast as four.
     """
     out[:] = 0.0
-    for j in range(p):
-        for row in range(0, n, ROWS):
-            size = min(ROWS, n - row)
-            for k in range(v.shape[0]):
-                out[k, j] += _dot(window(x, j * n + row, size), v[k, row : row + size])
+    for block in prange(-(-p // BLOCK)):
+        for j in range(block * BLOCK, min(p, (block + 1) * BLOCK)):
+            for row in range(0, n, ROWS):
+                size = min(ROWS, n - row)
+                for k in range(v.shape[0]):
+                    out[k, j] += _dot(window(x, j * n + row, size), v[k, row : row + size])
 
 
 @inline

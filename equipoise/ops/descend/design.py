@@ -4,12 +4,16 @@ Row i of a design is √s_i (x_i − offset) / scale, with s the weights.  A des
 all columns with a vector, and columns or cross products of a few.
 """
 
+from threading import current_thread, main_thread
+
 import numpy as np
 
 from equipoise.ops.descend import dense, sparse
 
 # rows that are gathered at once where columns are not kept: a megabyte for a few hundred
 CHUNK_BYTES = 1 << 20
+# bytes of X from which one thread's reading is slower than two threads that wait for each other
+POOLED = 1 << 23
 EMPTY = np.empty(0)
 
 
@@ -52,6 +56,13 @@ class Design:
         self.total = float(self.n if weights is None else weights.sum())
         self.lazy, self.known = lazy, np.zeros(self.p if lazy else 0, bool)
         self.guessed = False
+        self.bytes = X.nbytes if isinstance(X, np.ndarray) else X.data.nbytes + X.indices.nbytes
+
+    @property
+    def work(self):
+        """Count the bytes of a pass that is worth a pool of threads; 0 of any other."""
+        beside = current_thread() is not main_thread()
+        return 0 if beside or self.bytes < POOLED else self.bytes
 
     def weighted(self, v):
         """Give √s v."""
@@ -106,10 +117,10 @@ class Dense(Design):
 
     def _correlate(self, v, out):
         if self.by_column:
-            dense.correlate_columns(0, self.flat, self.n, self.p, v, out)
+            dense.correlate_columns(self.work, self.flat, self.n, self.p, v, out)
         else:
             sums = np.empty((min(dense.GROUPS, self.n), *out.shape))
-            dense.correlate_rows(0, self.flat, self.n, self.p, v, out, sums)
+            dense.correlate_rows(self.work, self.flat, self.n, self.p, v, out, sums)
 
     def columns(self, chosen, first=0, last=None, out=None):
         """Copy the rows first to last of the chosen columns, as rows (m, last - first)."""
@@ -199,7 +210,7 @@ class Sparse(Design):
         self.parts = flat(X.data), flat(X.indices), flat(X.indptr)
 
     def _correlate(self, v, out):
-        sparse.correlate(0, *self.parts, v, out)
+        sparse.correlate(self.work, *self.parts, v, out)
 
     def _sums(self, chosen, weights):
         if len(chosen) > self.p // 8:

@@ -14,6 +14,8 @@ from equipoise.ops.jit import Kernel, fast, inline
 
 # a column that keeps less than this share of its square beside the support depends on it
 DEPENDENT = 1e-11
+# changes after which the direction is computed afresh
+FRESH = 32
 
 
 @inline
@@ -38,21 +40,37 @@ def subtract_products(G, support, m, z, out):
         s += 1
 
 
+@fast
+def spread(row, a, factor, out):
+    """Add factor × row to ``out``, and give row · a: both halves of a symmetric product."""
+    s = 0.0
+    for t in range(row.shape[0]):
+        s += row[t] * a[t]
+        out[t] += factor * row[t]
+    return s
+
+
+@inline
+def solve_support(inverse, m, a, out):
+    """Fill ``out`` with inverse @ a; only the lower triangle of the inverse is kept."""
+    for s in range(m):
+        below = spread(inverse[s, :s], a[:s], a[s], out[:s])
+        out[s] = below + inverse[s, s] * a[s]
+
+
 @inline
 def enter(G, l2, support, m, inverse, j, column, u):
     """Extend the inverse by feature j; give what it keeps beside the support, 0 if dependent."""
     for s in range(m):
         column[s] = G[j, support[s]]
-    for s in range(m):
-        u[s] = dot(inverse[s, :m], column[:m])
+    solve_support(inverse, m, column, u)
     whole = G[j, j] + l2[j]
     left = whole - dot(u[:m], column[:m])
     if not left > DEPENDENT * whole:
         return 0.0
     factor = 1.0 / left
     for s in range(m):
-        axpy(-u[s] * factor, u[:m], inverse[s, :m])
-        inverse[s, m] = -u[s] * factor
+        axpy(-u[s] * factor, u[: s + 1], inverse[s, : s + 1])
         inverse[m, s] = -u[s] * factor
     inverse[m, m] = factor
     support[m] = j
@@ -60,20 +78,23 @@ def enter(G, l2, support, m, inverse, j, column, u):
 
 
 @inline
-def leave(inverse, support, signs, m, at, u):
+def leave(inverse, support, signs, z, m, at, u):
     """Take the feature at place ``at`` out of the inverse; the last one moves there."""
-    for s in range(m):
+    for s in range(at):
         u[s] = inverse[at, s]
-    factor = 1.0 / u[at]
+    for s in range(at, m):
+        u[s] = inverse[s, at]
+    factor, share = 1.0 / u[at], z[at] / u[at]
     for s in range(m):
-        axpy(u[s] * factor, u[:m], inverse[s, :m])
+        axpy(u[s] * factor, u[: s + 1], inverse[s, : s + 1])
+    axpy(share, u[:m], z[:m])
     last = m - 1
-    for s in range(m):
+    for s in range(at):
         inverse[at, s] = inverse[last, s]
-    for s in range(m):
-        inverse[s, at] = inverse[s, last]
-    support[at] = support[last]
-    signs[at] = signs[last]
+    for s in range(at + 1, last):
+        inverse[s, at] = inverse[last, s]
+    inverse[at, at] = inverse[last, last]
+    support[at], signs[at], z[at] = support[last], signs[last], z[last]
 
 
 @fast
@@ -107,13 +128,53 @@ def first_zero(w, support, signs, m, u, sign):
     return at, best
 
 
-def _follow(G, w, g, l0, l1, l2, support, signs, m, inverse, positive, events):
+@inline
+def direct(inverse, support, signs, m, e, dlow, column, z):
+    """Fill ``z`` with the rate at which the coefficients of the support move."""
+    for s in range(m):
+        column[s] = -e[support[s]] - dlow[support[s]] * signs[s]
+    solve_support(inverse, m, column, z)
+
+
+@inline
+def join(G, l2, support, signs, z, m, inverse, j, sign, rate, column, u):
+    """Extend the support by feature j, and z with it; tell what `enter` does."""
+    left = enter(G, l2, support, m, inverse, j, column, u)
+    if left > 0.0:
+        z[m] = (rate - dot(column[:m], z[:m])) / left
+        axpy(z[m], u[:m], z[:m])
+        signs[m] = sign
+    return left
+
+
+@inline
+def refine(G, q, w, g, l1, l2, support, signs, m, inverse, positive, column, u):
+    """Set g = q − G w afresh, and take one more step on the support where no sign changes."""
+    g[:] = q
+    for s in range(m):
+        u[s] = w[support[s]]
+    subtract_products(G, support, m, u, g)
+    for s in range(m):
+        j = support[s]
+        column[s] = g[j] - l2[j] * w[j] - l1[j] * signs[s]
+    solve_support(inverse, m, column, u)
+    for s in range(m):
+        j = support[s]
+        moved = w[j] + u[s]
+        if not np.isfinite(u[s]) or ((l1[j] > 0.0 or positive) and moved * signs[s] < 0.0):
+            return
+    for s in range(m):
+        w[support[s]] += u[s]
+    subtract_products(G, support, m, u, g)
+
+
+def _follow(G, q, w, g, l0, l1, l2, support, signs, m, inverse, positive, events):
     """Move w to the optimum at the penalty ``l1``; give (size of the support, events).
 
-    ``support`` (m of it) and ``inverse`` hold what an earlier call left.  Fewer events than asked
-    and a t of 1 mean success; the caller measures the gap in any case.
+    ``support`` (m of it) and the lower triangle of ``inverse`` hold what an earlier call left.
+    Fewer events than asked and a t of 1 mean success; the caller measures the gap in any case.
     """
-    k = w.shape[0]
+    k, room = w.shape[0], inverse.shape[0]
     low, dlow = np.empty(k), np.empty(k)
     c, dc, e = np.empty(k), np.empty(k), np.zeros(k)
     entered = np.zeros(k, np.int8)
@@ -132,11 +193,9 @@ def _follow(G, w, g, l0, l1, l2, support, signs, m, inverse, positive, events):
         dlow[j] = l1[j] - low[j]
     t, count = 0.0, 0
     while count < events:
-        # the step on the support
-        for s in range(m):
-            column[s] = -e[support[s]] - dlow[support[s]] * signs[s]
-        for s in range(m):
-            z[s] = dot(inverse[s, :m], column[:m])
+        # what each change adds to z is cheap and drifts
+        if count % FRESH == 0:
+            direct(inverse, support, signs, m, e, dlow, column, z)
         for j in range(k):
             dc[j] = -e[j]
         subtract_products(G, support, m, z, dc)
@@ -159,20 +218,21 @@ def _follow(G, w, g, l0, l1, l2, support, signs, m, inverse, positive, events):
             w[j] = 0.0
             c[j] = low[j] * signs[at]
             entered[j] = 0
-            leave(inverse, support, signs, m, at, u)
+            leave(inverse, support, signs, z, m, at, u)
             m -= 1
             for i in range(k):
                 if entered[i] == 2:
                     entered[i] = 0
         elif feature >= 0:
-            left = enter(G, l2, support, m, inverse, feature, column, u)
-            if left > 0.0:
+            if m == room:
+                break
+            sign = 1.0 if c[feature] > 0.0 else -1.0
+            rate = -e[feature] - dlow[feature] * sign
+            if join(G, l2, support, signs, z, m, inverse, feature, sign, rate, column, u) > 0.0:
                 entered[feature] = 1
-                signs[m] = 1.0 if c[feature] > 0.0 else -1.0
                 m += 1
             else:
                 # it depends on the support: what it gains, the others lose, and X w stays
-                sign = 1.0 if c[feature] > 0.0 else -1.0
                 at, reach = first_zero(w, support, signs, m, u, sign)
                 entered[feature] = 2
                 if at >= 0:
@@ -180,16 +240,19 @@ def _follow(G, w, g, l0, l1, l2, support, signs, m, inverse, positive, events):
                         w[support[s]] -= reach * sign * u[s]
                     out = support[at]
                     w[out], c[out], entered[out] = 0.0, low[out] * signs[at], 0
-                    leave(inverse, support, signs, m, at, u)
+                    leave(inverse, support, signs, z, m, at, u)
                     m -= 1
-                    if enter(G, l2, support, m, inverse, feature, column, u) > 0.0:
+                    left = join(
+                        G, l2, support, signs, z, m, inverse, feature, sign, rate, column, u
+                    )
+                    if left > 0.0:
                         w[feature] = reach * sign
                         entered[feature] = 1
-                        signs[m] = sign
                         m += 1
         else:
             break
         count += 1
+    refine(G, q, w, g, l1, l2, support, signs, m, inverse, positive, column, u)
     return m, count
 
 

@@ -134,5 +134,13 @@ def _measure(w, g, l1, l2, diagonal, squares, most, positive):
     return duality_gap(w, g, l1, l2, diagonal, squares, most, positive)
 
 
+def _widen(memory, k, old, new):
+    """Move k rows of k in place, from ``old`` apart in flat ``memory`` to ``new`` >= old apart."""
+    for i in range(k - 1, 0, -1):
+        for j in range(k - 1, -1, -1):
+            memory[i * new + j] = memory[i * old + j]
+
+
 descend = Kernel(_descend)
 measure = Kernel(_measure)
+widen = Kernel(_widen)

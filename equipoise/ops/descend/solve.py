@@ -5,12 +5,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from equipoise.ops.descend.gram import measure
+from equipoise.ops.descend.rank import entries, largest
 from equipoise.ops.descend.working import Working
 
 # features that may join at once, or half as many as are in use
 JOIN = 100
 # a gap this small, relative to ‖y‖², is rounding
 ROUNDING = 1e-14
+NOTHING = np.empty(0)
 
 
 class Fit(NamedTuple):
@@ -61,7 +63,7 @@ class Solver:
         self.why = ""
         # correlations of all features with the residual, None before the first pass
         self.c: Any = q
-        self.slope = None
+        self.before, self.rise = NOTHING, 0.0
         if first is not None:
             self.work.add(first)
         self.level = self.entry(*((q, factors) if first is None else (self.work.q, factors[first])))
@@ -127,9 +129,11 @@ class Solver:
         return w
 
     def _penalties(self, level):
+        """Give the penalty of each feature of the working set, none of which is out."""
+        factors = self.factors[self.work.index]
         # 0 × inf is out as well
         with np.errstate(invalid="ignore"):
-            return np.where(self.factors == np.inf, np.inf, level * self.factors)
+            return np.where(factors == np.inf, np.inf, level * factors)
 
     def _grow(self, l1):
         """Let those join that enter first as the penalty falls; give how far they suffice."""
@@ -152,25 +156,13 @@ class Solver:
     def _scores(self):
         """Give, for each feature outside, the penalty at which it will enter; -inf inside.
 
-        As the penalty falls by t, correlations have last moved by −t slope.
+        As the penalty falls by t, correlations are taken to move on as they last did.
         """
-        c, f, level = self.c, self.factors, self.level
-        outside = np.flatnonzero(~self.work.member & (f < np.inf))
-        c, f = c[outside], f[outside]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            now = (c if self.positive else np.abs(c)) / f
-            s = now
-            if self.slope is not None:
-                slope = self.slope[outside]
-                t = np.where(f > slope, (level * f - c) / (f - slope), np.inf)
-                if not self.positive:
-                    u = np.where(f > -slope, (level * f + c) / (f + slope), np.inf)
-                    t = np.minimum(t, u)
-                # what violates its bound has to enter, wherever it moves
-                s = np.where(now > level, now, level - t)
-        scores = np.full(self.design.p, -np.inf)
-        # free features first
-        scores[outside] = np.where(f == 0.0, np.inf, s)
+        scores = np.empty(self.design.p)
+        entries(
+            0, self.c, self.before, self.rise, self.factors, self.work.member, self.level,
+            self.positive, scores,
+        )  # fmt: skip
         return scores
 
     def _pass(self):
@@ -190,15 +182,14 @@ class Solver:
         else:
             squares = self.squares = self._pass() if fresh else self.squares
             moved = before is not None and level < self.level
-            self.slope = (before - self.c) / (self.level - level) if moved else None
-            outside = ~work.member & (self.factors > 0) & (self.factors < np.inf)
-            size = self.c[outside] if self.positive else np.abs(self.c[outside])
-            size = (size / self.factors[outside]).max(initial=0.0)
+            self.before = before if moved else NOTHING
+            self.rise = 1.0 / (self.level - level) if moved else 0.0
+            size = largest(0, self.c, self.factors, work.member, self.positive)
             if not np.isfinite(size):
                 return np.nan
             most = l1 / size if size > l1 else 1.0
         self.level = level
         i = work.index
-        L1, L2 = self._penalties(l1)[i], self._penalties(l2)[i]
+        L1, L2 = self._penalties(l1), self._penalties(l2)
         diagonal = np.diagonal(work.G)[: len(i)].copy()
         return measure(0, work.w, work.g, L1, L2, diagonal, squares, most, self.positive)

@@ -1,8 +1,12 @@
 """Sums over the columns of a CSC matrix (data, indices, indptr); centring is left to the caller."""
 
 import numpy as np
+from numba import prange
 
 from equipoise.ops.jit import Kernel, inline
+
+# columns that a thread takes at once
+BLOCK = 64
 
 
 @inline
@@ -15,9 +19,11 @@ def column_dot(data, indices, first, last, v):
 
 def _correlate(data, indices, indptr, v, out):
     """Fill ``out`` (k, p) with the products of k vectors with each column."""
-    for j in range(out.shape[1]):
-        for k in range(v.shape[0]):
-            out[k, j] = column_dot(data, indices, indptr[j], indptr[j + 1], v[k])
+    p = out.shape[1]
+    for block in prange(-(-p // BLOCK)):
+        for j in range(block * BLOCK, min(p, (block + 1) * BLOCK)):
+            for k in range(v.shape[0]):
+                out[k, j] = column_dot(data, indices, indptr[j], indptr[j + 1], v[k])
 
 
 def _combine(data, indices, indptr, chosen, factors, out):

@@ -3,11 +3,15 @@
 import numpy as np
 
 from equipoise.ops.descend.follow import follow
-from equipoise.ops.descend.gram import descend, measure
+from equipoise.ops.descend.gram import descend, measure, widen
 from equipoise.ops.descend.newton import inverse_of, newton
 
 # kept columns may take this share of X, or this many bytes
 SHARE, LEAST = 0.15, 1 << 21
+# features from which a block of kept columns is left as it is
+BLOCK = 128
+# cross products of features that join later get this share of room
+ROOM = 32
 # sweeps before a step on the support is tried
 SWEEPS = 10
 # the largest support whose inverse is kept
@@ -37,9 +41,9 @@ class Working:
         self.member = np.zeros(design.p, bool)
         self.index = np.empty(0, np.int64)
         self.w, self.g, self.q = np.empty(0), np.empty(0), np.empty(0)
-        self.G = np.empty((0, 0))
-        self.Z = np.empty((0, design.n))
-        self.kept = design.dense
+        self.G, self.memory = np.empty((0, 0)), np.empty(0)
+        # columns in the order of the features, in blocks as they came; None where they are not kept
+        self.Z: list[np.ndarray] | None = [] if design.dense else None
         self.sweeps = self.events = 0
         # the support that ``inverse`` belongs to, its size, the signs on it, and the penalties
         self.m, self.inverse = 0, np.empty((0, 0))
@@ -50,7 +54,7 @@ class Working:
     def of_gram(cls, design, y, q, G):
         """Take all features at once, their cross products known."""
         self = cls(design, y, q)
-        self.kept, self.G = False, np.ascontiguousarray(G)
+        self.Z, self.G = None, np.ascontiguousarray(G)
         self.index = np.arange(design.p)
         self.member[:] = True
         self.w, self.g, self.q = np.zeros(design.p), q.copy(), q
@@ -62,34 +66,45 @@ class Working:
         k, m = len(self.index), len(features)
         self._reserve(k + m)
         index = np.concatenate([self.index, features])
-        if self.kept:
-            self.design.columns(features, out=self.Z[k : k + m])
-            block = self.Z[k : k + m] @ self.Z[: k + m].T
-            q = self.Z[k : k + m] @ self.y if self.all_q is None else self.all_q[features]
+        rows = self.G[k : k + m]
+        if self.Z is not None:
+            new, start = self.design.columns(features), 0
+            for z in [*self.Z, new]:
+                np.matmul(new, z.T, out=rows[:, start : start + len(z)])
+                start += len(z)
+            self._keep(new)
+            q = new @ self.y if self.all_q is None else self.all_q[features]
         else:
-            block, q = self.design.products(index, m, self.y if self.all_q is None else None)
+            rows[:, : k + m], q = self.design.products(
+                index, m, self.y if self.all_q is None else None
+            )
             q = q if self.all_q is None else self.all_q[features]
-        self.G[k : k + m, : k + m] = block
-        self.G[:k, k : k + m] = block[:, :k].T
+        self.G[:k, k : k + m] = rows[:, :k].T
         self.index = index
         self.member[features] = True
         self.q = np.concatenate([self.q, q])
-        self.g = np.concatenate([self.g, q - block[:, :k] @ self.w])
+        self.g = np.concatenate([self.g, q - rows[:, :k] @ self.w])
         self.w = np.concatenate([self.w, np.zeros(m)])
+
+    def _keep(self, new):
+        """Keep columns, in blocks that are neither many nor copied often."""
+        assert self.Z is not None
+        if self.Z and len(self.Z[-1]) < BLOCK:
+            new = np.concatenate([self.Z.pop(), new])
+        self.Z.append(new)
 
     def _reserve(self, k):
         """Make room for k features; their columns are kept while they are few."""
-        old, n = len(self.index), self.design.n
-        if k > len(self.G):
-            G = np.empty((min(self.design.p, max(k, 2 * len(self.G), 64)),) * 2)
-            G[:old, :old] = self.G[:old, :old]
-            self.G = G
-        if self.kept and k > len(self.Z):
-            most = max(SHARE * self.design.X.nbytes, LEAST) // (8 * n)
-            self.kept = k <= most
-            Z = np.empty((int(min(most, max(k, 1.5 * len(self.Z)))), n) if self.kept else (0, n))
-            Z[: old if self.kept else 0] = self.Z[: old if self.kept else 0]
-            self.Z = Z
+        old, stride = len(self.index), len(self.G)
+        if k > stride:
+            room = min(self.design.p, max(k, stride + stride // ROOM))
+            # in place: a copy would be as large again
+            self.G = np.empty((0, 0))
+            self.memory.resize(room * room, refcheck=False)
+            self.G = self.memory.reshape(room, room)
+            widen(0, self.memory, old, stride, room)
+        if self.Z is not None and 8 * k * self.design.n > max(SHARE * self.design.X.nbytes, LEAST):
+            self.Z = None
 
     def set(self, w):
         """Start from the coefficients ``w`` (k,) of these features."""
@@ -99,12 +114,10 @@ class Working:
         self.m = -1
 
     def minimise(self, l0, l1, l2, positive, target, budget, seed=0, method="follow"):
-        """Move to a gap of ``target`` on these features at penalties l1 and l2, (p,).
+        """Move to a gap of ``target`` on these features at penalties l1 and l2, (k,).
 
         ``l0`` is the penalty at which the present coefficients are optimal, as far as they are.
         """
-        i = self.index
-        l0, l1, l2 = l0[i], l1[i], l2[i]
         # of many features and far more rows the columns are nearly orthogonal: a few sweeps do
         used = np.count_nonzero((self.w != 0.0) | (np.abs(self.g) > l1))
         if method == "follow" and MANY < used < self.design.n // 4:
@@ -119,7 +132,7 @@ class Working:
             self._follow(l0, l1, l2, positive)
             if self.gap(l1, l2, positive) <= target:
                 return
-        if not l1.any() and len(i) <= LARGEST:
+        if not l1.any() and len(l1) <= LARGEST:
             # no kinks: one step is exact, and sweeps only polish it
             newton(self.G, self.w, self.g, l1, l2, positive)
         # a step costs about as much as this many sweeps
@@ -155,40 +168,37 @@ class Working:
             self.m, self.inverse = len(s), inverse
             self.support, self.signs = s, np.sign(self.w[s])
         self.l2 = l2
-        k = min(len(self.index), LARGEST)
-        if len(self.inverse) < k:
-            m, room = self.m, min(len(self.G), LARGEST)
-            inverse, support, signs = (
-                np.empty((room, room)),
-                np.empty(room, np.int64),
-                np.ones(room),
-            )
-            inverse[:m, :m], support[:m] = self.inverse[:m, :m], self.support[:m]
-            signs[:m] = self.signs[:m]
-            self.inverse, self.support, self.signs = inverse, support, signs
+        self._make_room(l2)
         return True
+
+    def _make_room(self, l2):
+        """Let the inverse hold the largest support that the features allow."""
+        # without L2 no more columns than rows are independent
+        rank = len(self.index) if l2.any() else min(len(self.index), self.design.n + 1)
+        m, room = self.m, min(rank, LARGEST)
+        if len(self.inverse) >= room:
+            return
+        inverse, support, signs = np.empty((room, room)), np.empty(room, np.int64), np.ones(room)
+        inverse[:m, :m], support[:m] = self.inverse[:m, :m], self.support[:m]
+        signs[:m] = self.signs[:m]
+        self.inverse, self.support, self.signs = inverse, support, signs
 
     def _follow(self, l0, l1, l2, positive):
         """Follow the solution to the penalty l1, and refine what rounding left."""
-        k = len(self.index)
-        most = 20 * k + 100
+        most = 20 * len(self.index) + 100
         self.m, count = follow(
-            0, self.G, self.w, self.g, l0, l1, l2, self.support, self.signs, self.m,
+            0, self.G, self.q, self.w, self.g, l0, l1, l2, self.support, self.signs, self.m,
             self.inverse, positive, most,
         )  # fmt: skip
         self.events += count
-        s, signs = self.support[: self.m], self.signs[: self.m]
-        inverse, rows = self.inverse[: self.m, : self.m], self.G[s, :k]
-        self.g = self.q - self.w[s] @ rows
-        d = inverse @ (self.g[s] - l2[s] * self.w[s] - l1[s] * signs)
-        moved = self.w[s] + d
-        if np.isfinite(d).all() and (moved * signs >= 0.0)[(l1[s] > 0.0) | positive].all():
-            self.w[s] = moved
-            self.g -= d @ rows
 
     def residual(self):
         """Give y − X w, (n,)."""
-        if self.kept:
-            return self.y - self.w @ self.Z[: len(self.w)]
+        if self.Z is not None:
+            r, start = self.y.copy(), 0
+            for z in self.Z:
+                r -= self.w[start : start + len(z)] @ z
+                start += len(z)
+            return r
         s = np.flatnonzero(self.w)
         return self.y - self.design.combine(self.index[s], self.w[s])

@@ -8,9 +8,11 @@ from scipy import sparse
 from tolerances import DESCENT
 
 from equipoise.ops.descend import design as designs
-from equipoise.ops.descend import gram, reference
+from equipoise.ops.descend import gram, reference, working
 from equipoise.ops.descend.group_solve import GroupSolver
+from equipoise.ops.descend.rank import entries, largest
 from equipoise.ops.descend.solve import Solver
+from equipoise.ops.descend.working import Working
 
 METHODS = ("follow", "descend")
 
@@ -193,3 +195,51 @@ def test_bite_a_descent_that_skips_a_coordinate_is_caught(monkeypatch):
     fit = solve(X, y, l1, method="descend", tol=1e-6)
     assert reference.optimality(X, y, np.full(20, l1), np.zeros(20), fit.w).max() > 1e-3
     assert fit.gap > 1e-6 * (y @ y)
+
+
+@pytest.mark.parametrize("batches", [(1, 2, 1, 3), (40, 5, 60, 2), (130, 3, 7)])
+def test_cross_products_grow_in_place(batches):
+    X, y = problem(50, 150)
+    work = Working(designs.make(X, None, np.zeros(150), np.ones(150)), y, X.T @ y)
+    order, k = np.random.default_rng(1).permutation(150), 0
+    for m in batches:
+        work.add(order[k : k + m])
+        k += m
+        Z = X[:, order[:k]]
+        assert np.abs(work.G[:k, :k] - Z.T @ Z).max() < 1e-12 * (X * X).sum(0).max()
+    work.set(np.linspace(-1.0, 1.0, k))
+    assert np.allclose(work.residual(), y - Z @ work.w, rtol=0.0, atol=1e-12 * k)
+
+
+@pytest.mark.parametrize("positive", [False, True])
+def test_who_enters_next_meets_its_bound_where_it_is_said_to(positive):
+    rng = np.random.default_rng(0)
+    p, level, fall = 60, 2.0, 0.5
+    factors = rng.uniform(0.5, 2.0, p)
+    factors[:2] = 0.0, np.inf
+    c = rng.uniform(-1.0, 1.0, p) * factors * level
+    c[1:4] = 1.0, 3.0 * factors[2] * level, np.nan
+    before = c + rng.uniform(-0.4, 0.4, p)
+    member = np.zeros(p, bool)
+    member[3] = True
+    at = np.empty(p)
+    entries(0, c, before, 1 / fall, factors, member, level, positive, at)
+    assert at[0] == np.inf
+    assert (at[[1, 3]] == -np.inf).all()
+    assert at[2] == 3.0 * level
+    some = np.flatnonzero(np.isfinite(at) & (np.arange(p) > 3))
+    assert len(some) > 20
+    there = c[some] - (level - at[some]) * (before - c)[some] / fall
+    size = there if positive else np.abs(there)
+    assert np.allclose(size, factors[some] * at[some])
+    assert largest(0, c, factors, member, positive) == 3.0 * level
+    assert np.isnan(largest(0, c, factors, np.zeros(p, bool), positive))
+
+
+def test_a_support_larger_than_the_inverse_holds_ends_in_sweeps(monkeypatch):
+    monkeypatch.setattr(working, "LARGEST", 5)
+    X, y = problem(60, 30)
+    l1 = 0.01 * np.abs(X.T @ y).max()
+    fit = solve(X, y, l1)
+    assert np.count_nonzero(fit.w) > 5
+    assert reference.optimality(X, y, np.full(30, l1), np.zeros(30), fit.w).max() < DESCENT.bound
