@@ -101,10 +101,6 @@ class Lanes:
     def __ge__(self, other):
         return self._compare(">=", other)
 
-    def is_number(self):
-        """Tell which lanes are not NaN."""
-        return Lanes(self.builder, self.builder.fcmp_ordered("ord", self.value, self.value))
-
 
 def where(condition, then, otherwise):
     """Choose by lane; one of the choices may be a number."""
@@ -115,36 +111,30 @@ def where(condition, then, otherwise):
     return Lanes(model.builder, model.builder.select(condition.value, *values))
 
 
-def floor(x):
-    """Round down."""
-    if not isinstance(x, Lanes):
-        return np.floor(x)
-    name = f"llvm.floor.{suffix(x.type)}"
-    return Lanes(x.builder, intrinsic(x.builder, name, x.type, [x.value]))
-
-
 def _is_single(x) -> bool:
     if isinstance(x, Lanes):
         return str(x.type.element) == "float"
     return x.dtype == np.float32
 
 
-def _power_of_two(k):
-    """Give 2^k for a whole number k, from its bits; k is within the exponents of its format."""
-    if not isinstance(k, Lanes):
-        return np.exp2(k)
-    b, single = k.builder, _is_single(k)
-    whole = ir.VectorType(WORD if single else LONG, k.type.count)
-    bias, shift = (127, 23) if single else (1023, 52)
-    splat = [ir.Constant(whole, [c] * whole.count) for c in (bias, shift)]
-    bits = b.shl(b.add(b.fptosi(k.value, whole), splat[0]), splat[1])
-    return Lanes(b, b.bitcast(bits, k.type))
+# 3/2 of the first number whose last digit is a whole: sums with it end in a whole number's bits
+_WHOLE = {True: 1.5 * 2.0**23, False: 1.5 * 2.0**52}
 
 
-# exp on [-ln2/2, ln2/2]: a minimax polynomial in float32, Taylor's in float64 (4e-18 beyond it)
+def _scaled(p, t):
+    """Give p * 2^k for t = k + _WHOLE, by adding k to the exponent of p; both ends are normal."""
+    if not isinstance(p, Lanes):
+        return np.ldexp(p, (t - _WHOLE[_is_single(t)]).astype(np.int32))
+    b, single = p.builder, _is_single(p)
+    whole = ir.VectorType(WORD if single else LONG, p.type.count)
+    shift = ir.Constant(whole, [23 if single else 52] * whole.count)
+    bits = b.add(b.bitcast(p.value, whole), b.shl(b.bitcast(t.value, whole), shift))
+    return Lanes(b, b.bitcast(bits, p.type))
+
+
+# exp on [-ln2/2, ln2/2]: in float32 minimax beyond 1 + r (3e-9), in float64 Taylor's (4e-18)
 _EXP32 = (
-    1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1,
-    5.0000001201e-1, 1.0, 1.0,
+    1.381452894e-3, 8.368750103e-3, 4.166839272e-2, 1.666651964e-1, 4.999999404e-1, 1.0, 1.0,
 )  # fmt: skip
 _EXP64 = tuple(1.0 / math.factorial(n) for n in range(13, -1, -1))
 # ln 2 in two parts, the first with zeros at its end: k times it is exact
@@ -161,23 +151,17 @@ def exp(x):
     if not isinstance(x, Lanes):
         return np.exp(x)
     single = _is_single(x)
-    high, low = _LIMITS[single]
-    large, tiny, number = x > high, x < low, x.is_number()
-    # comparisons, not min and max: NaN stays NaN
-    z = where(x > high, high, x)
-    z = where(z < low, low, z)
-    k = floor(z * 1.4426950408889634 + 0.5)
-    k = where(number, k, 0.0)
-    first, second = _LN2[single]
-    r = z - k * first - k * second
+    (high, low), (first, second) = _LIMITS[single], _LN2[single]
+    t = x * 1.4426950408889634 + _WHOLE[single]
+    k = t - _WHOLE[single]
+    r = x - k * first - k * second
     coefficients = _EXP32 if single else _EXP64
     p = coefficients[0]
     for c in coefficients[1:]:
         p = p * r + c
-    # 2^k in two factors: the largest k is beyond the exponents of its format
-    half = where(k > 0.0, 1.0, 0.0 * k)
-    y = p * _power_of_two(k - half) * (1.0 + half)
-    return where(large, math.inf, where(tiny, 0.0, y))
+    # beyond the limits the bits mean nothing; infinity, and NaN, stay what they are
+    y = where(x <= high, _scaled(p, t), x + math.inf)
+    return where(x < low, 0.0, y)
 
 
 _ERF_TOP = (

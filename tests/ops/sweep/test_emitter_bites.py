@@ -66,12 +66,6 @@ def operations(names):
         "<": (lambda a, b: where(a < b, a, 5.0), lambda a, b: np.where(a < b, a, 5), 0),
         "<=": (lambda a, b: where(a <= b, a, 5.0), lambda a, b: np.where(a <= b, a, 5), 0),
         ">": (lambda a, b: where(a > b, a, 5.0), lambda a, b: np.where(a > b, a, 5), 0),
-        "number": (
-            lambda a, b: where(a.is_number(), 1.0, 2.0 + b * 0.0),
-            lambda a, b: np.where(np.isnan(a), 2.0 + b * 0, 1),
-            0,
-        ),
-        "floor": (lambda a, b: L.floor(a), lambda a, b: np.floor(a), 0),
         "exp": (lambda a, b: L.exp(a), lambda a, b: np.exp(a.astype(np.longdouble)), 2),
         "erf": (lambda a, b: L.erf(a), lambda a, b: erf(a.astype(np.float64)), 6),
     }
