@@ -301,6 +301,8 @@ def _backward_call(
 ) -> tuple[Plan, Call]:  # fmt: skip
     p = plan(size, contiguous, groups, centred)
     streams, large = _regime(p, size, dtype, in_line)
+    # the gradient waits where dx will be: to write past lines that are in the caches takes longer
+    streams = streams and not kept
     axis = int(p.family == "rows")
     sweeps = _backward_sweeps(axis, dtype, streams, large, activation, slope, at, kept, training)
     flags = (int(training), int(kept), large)

@@ -172,7 +172,8 @@ def forward(x, residual, weight, bias, activation, slope, eps, width, centred):
 def _backward_call(
     walk, width, dtype, passed, activation, slope, weighted, biased, in_line
 ) -> Call:  # fmt: skip
-    streams = _streams(walk, width, dtype, in_line)
+    # the gradient before an activation waits where dx will be, in the caches
+    streams = activation is None and _streams(walk, width, dtype, in_line)
     kind = (walk.axis, dtype, streams, passed, activation, slope, weighted, biased)
     sweeps = (0, 0, 0, *_backward_sweeps(*kind))
     scratch, gated = walk.tasks * 2 * width, int(activation is not None)
