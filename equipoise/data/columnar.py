@@ -11,6 +11,8 @@ from equipoise.errors import UsageError
 # rows of a block: about this many values; smaller ones cost pyarrow more for each column
 VALUES = 1 << 21
 MIN_ROWS, MAX_ROWS = 1 << 10, 1 << 17
+# bytes of a few columns that are decoded together, so that they are summed from the cache
+STRIP_BYTES = 1 << 21
 
 
 def arrow():
@@ -101,6 +103,42 @@ class Columns:
 
     def __getitem__(self, rows: slice) -> np.ndarray:
         return np.stack([column[rows] for column in self.columns], axis=1)
+
+
+class Strips:
+    """Columns of a file's row groups, decoded a few at a time, each time they are asked for.
+
+    Memory holds one batch of one strip, whatever the number of columns and rows.
+    """
+
+    ndim = 2
+
+    def __init__(self, groups, names, dtype: np.dtype):
+        self._groups, self._names, self._dtype = groups, names, dtype
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return len(self), len(self._names)
+
+    def __len__(self) -> int:
+        return self._groups.num_rows
+
+    def __iter__(self) -> Iterator[Iterator[Columns]]:
+        """Give for every few columns, from the left, their batches from the top."""
+        rows = min(self._groups.height, MAX_ROWS)
+        width = max(1, STRIP_BYTES // (rows * self._dtype.itemsize))
+        for i in range(0, len(self._names), width):
+            yield self._strip(self._names[i : i + width])
+
+    def _strip(self, names):
+        for batch in self._groups.batches(names, MAX_ROWS):
+            yield apart(batch, names, self._dtype)
+
+    def matrices(self) -> Iterator[np.ndarray]:
+        """Give some rows of all columns at a time."""
+        for batch in self._groups.batches(self._names, batch_rows(len(self._names))):
+            yield matrix(batch, self._names, self._dtype)
 
 
 def apart(batch, names, dtype: np.dtype) -> Columns:

@@ -7,6 +7,9 @@ from equipoise.data.columnar import arrow
 from equipoise.data.files import File
 from equipoise.errors import UsageError
 
+# bytes of a column that are read at once where a row group has more rows than so many
+BUFFER, LONG = 1 << 20, 1 << 22
+
 
 class ParquetRows:
     """The rows of one Parquet file.
@@ -24,9 +27,11 @@ class ParquetRows:
             self._open: Any = pq.ParquetFile(
                 file.path,
                 metadata=metadata,
-                # a row group may be larger than memory; and what is mapped is copied once less
-                memory_map=True,
+                # a mapped file that another process cuts off would end this one by a signal
+                memory_map=False,
+                # a row group may be larger than memory
                 pre_buffer=False,
+                buffer_size=_buffer(metadata),
                 page_checksum_verification=True,
             )
             self.schema = self._open.schema_arrow
@@ -75,9 +80,57 @@ class ParquetRows:
             except (pa.ArrowException, OSError) as error:
                 raise damaged(self.file, error) from error
 
+    def part(self, start: int, stop: int) -> "RowGroups":
+        """Give the row groups from row ``start`` up to ``stop``, which `parts` gave."""
+        found, first = [], 0
+        for group in range(self._open.num_row_groups):
+            if start <= first < stop:
+                found.append(group)
+            first += self._open.metadata.row_group(group).num_rows
+        return RowGroups(self.file, self._open, found, stop - start)
+
     def close(self) -> None:
         """Let go of the file."""
         self._open.close()
+
+
+class RowGroups:
+    """Neighbouring row groups of an open file, of which nothing is read until asked for."""
+
+    def __init__(self, file: File, opened, groups: list[int], height: int):
+        self.file, self._open, self._groups, self.num_rows = file, opened, groups, height
+
+    @property
+    def height(self) -> int:
+        """Rows of a row group, on average."""
+        return -(-self.num_rows // len(self._groups))
+
+    def batches(self, columns, rows: int) -> Iterator[Any]:
+        """Give batches of some columns: up to ``rows`` rows of one row group.
+
+        They are decoded on the calling thread alone.
+        """
+        pa = arrow()
+        height = 0
+        try:
+            for group in self._groups:
+                found = self._open.iter_batches(rows, [group], list(columns), use_threads=False)
+                for batch in found:
+                    height += batch.num_rows
+                    yield batch
+        except (pa.ArrowException, OSError) as error:
+            raise damaged(self.file, error) from error
+        if height != self.num_rows:
+            reason = f"{', '.join(columns)} must hold {self.num_rows} rows; {height} are there"
+            raise damaged(self.file, ValueError(reason))
+
+
+def _buffer(metadata) -> int:
+    """Give the bytes of a column that are read at once; 0, a whole row group's, is the fastest."""
+    if metadata is None:
+        return BUFFER
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    return BUFFER if any(group.num_rows > LONG for group in groups) else 0
 
 
 def damaged(file: File, error: BaseException) -> UsageError:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from equipoise.data.block import Block, Choice, difference
-from equipoise.data.columnar import Reader, batch_rows, matrix
+from equipoise.data.columnar import Reader, Strips, apart, batch_rows, matrix
 from equipoise.data.csv import CsvRows
 from equipoise.data.files import File, find
 from equipoise.data.parquet import ParquetRows
@@ -75,11 +75,12 @@ class Table:
             yield from unit()
 
     def units(
-        self, after: Position | None = None, form: Callable = matrix
+        self, after: Position | None = None, by_column: bool = False
     ) -> Iterator[Callable[[], Iterator]]:
         """Give what `blocks` gives as functions, which threads may call at the same time.
 
-        ``form`` says what the values of a block are, as `Reader.block` takes it.
+        With ``by_column`` the values of a block are not matrices but `Columns`, or, where a
+        format keeps columns apart, a block is a whole unit and its values are `Strips`.
         """
         after = after or Position()
         before = sum(f.size for f in self.files[: after.file])
@@ -91,16 +92,21 @@ class Table:
             for start, stop in parts:
                 if stop is None or stop > begin:
                     first = max(start, begin)
-                    yield partial(self._unit, number, metadata, first, stop, before, form)
+                    yield partial(self._unit, number, metadata, first, stop, before, by_column)
             before += self.files[number].size
 
-    def _unit(self, number, metadata, start, stop, before, form):
+    def _unit(self, number, metadata, start, stop, before, by_column):
         file = self.files[number]
         opened = FORMATS[file.format](file, metadata)
         try:
             reader = self._agreed(opened, file)
             reader.dtype = self._dtype
-            for first, batch, share in opened.batches(reader.read, self.rows, start, stop):
+            form = apart if by_column else matrix
+            found = opened.batches(reader.read, self.rows, start, stop)
+            if by_column and isinstance(opened, ParquetRows):
+                form = Strips
+                found = [(start, opened.part(start, stop), stop / opened.height)]
+            for first, batch, share in found:
                 end = first + batch.num_rows
                 behind = Position(number, end, before + min(share, 1.0) * file.size)
                 yield reader.block(batch, first, form), behind

@@ -29,6 +29,10 @@ class Summary(Protocol):
         """Give the summary of the rows of both."""
         ...
 
+    def beside(self, others: Any) -> Any:
+        """Give the summary of these columns and, to the right, the others' of the same rows."""
+        ...
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Give all that is known as arrays, for `from_arrays` of the same class."""
         ...

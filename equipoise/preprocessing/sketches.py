@@ -1,5 +1,6 @@
 """A KLL quantile sketch a column, as a summary that merges (Apache DataSketches)."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from math import ceil
 from typing import Any
@@ -11,7 +12,7 @@ from scipy import sparse
 from equipoise.moments import Moments
 from equipoise.ops.quantile import reference
 from equipoise.preprocessing.containers import summary_of
-from equipoise.preprocessing.summaries import Counted
+from equipoise.preprocessing.summaries import Counted, beside
 
 # rows that are turned into contiguous columns at once
 ROWS = 1 << 16
@@ -71,6 +72,12 @@ class QuantileSketches(Counted):
         merged = [_merged(a, b) for a, b in zip(self._sketches, other._sketches, strict=True)]
         worse = max(self.rank_error, other.rank_error)
         return QuantileSketches(merged, self.moments.merge(other.moments), worse)
+
+    def beside(self, others: "Sequence[QuantileSketches]") -> "QuantileSketches":
+        """Give the sketches of these columns and, to the right, the others' of the same rows."""
+        every = (self, *others)
+        sketches = [sketch for one in every for sketch in one._sketches]
+        return QuantileSketches(sketches, beside(s.moments for s in every), self.rank_error)
 
     @property
     def known(self) -> Moments:

@@ -10,7 +10,7 @@ import torch
 from equipoise.data import read
 from equipoise.data.ahead import in_order
 from equipoise.data.block import Block, Choice, rows
-from equipoise.data.columnar import apart
+from equipoise.data.columnar import Strips
 from equipoise.data.files import is_path
 from equipoise.data.tables import Position, Table
 from equipoise.errors import UsageError
@@ -79,10 +79,17 @@ def summarize(scaler, block: Block, reset: bool) -> Any:
     """Give a block's summary; note its columns, or check that they are the known ones."""
     matrix = rows(block.values, None, block.origin)
     note(scaler, block.every or matrix.shape[1], reset)
-    summary = scaler._summarize(matrix)
+    summary = _summary(scaler, matrix)
     if not summary.finite():
         refuse(block, matrix, scaler._column_names())
     return summary
+
+
+def _summary(scaler, matrix) -> Any:
+    if not isinstance(matrix, Strips):
+        return scaler._summarize(matrix)
+    parts = [merged(map(scaler._summarize, strip)) for strip in matrix]
+    return parts[0].beside(parts[1:])
 
 
 def of_files(
@@ -90,15 +97,17 @@ def of_files(
 ) -> Iterator[tuple[Any, int, Position]]:
     """Give (summary, rows, position behind) of every block of files, in their order.
 
-    Threads decode and summarise several parts at once, each by itself: within a part pyarrow
-    uses one thread, and kernels that wait for each other would cost more than they bring.
+    Threads decode and summarise several parts at once, each by itself: threads that wait for
+    each other within a part would cost more than they bring.  What a part's columns sum to is
+    merged in the order of the parts, so the result is the same to the bit with any number of
+    threads.
     """
 
     def summaries(unit):
         for block, behind in unit():
             yield summarize(scaler, block, False), len(block), behind
 
-    units = (partial(summaries, unit) for unit in table.units(after, apart))
+    units = (partial(summaries, unit) for unit in table.units(after, by_column=True))
     before = torch.get_num_threads()
     try:
         yield from in_order(units, max(before, 1), begin=partial(torch.set_num_threads, 1))
@@ -109,14 +118,18 @@ def of_files(
 
 def refuse(block: Block, matrix, names) -> None:
     """Raise, naming the column, the first row and the file of an infinity."""
-    found = finite.first(matrix, lambda values: ~np.isinf(values))
-    if found is None:
-        raise UsageError(f"values must lie within float64; those of {block.place(0)} on do not")
-    row, column, value = found
-    raise UsageError(
-        f"values must be finite or NaN: column {names[column]} holds {value} in "
-        f"{block.place(row)}. Drop such rows, or turn the value into NaN, which is left out."
-    )
+    start = 0
+    for part in matrix.matrices() if isinstance(matrix, Strips) else (matrix,):
+        found = finite.first(part, lambda values: ~np.isinf(values))
+        if found is not None:
+            row, column, value = found
+            raise UsageError(
+                f"values must be finite or NaN: column {names[column]} holds {value} in "
+                f"{block.place(start + row)}. Drop such rows, or turn the value into NaN, which "
+                "is left out."
+            )
+        start += len(part)
+    raise UsageError(f"values must lie within float64; those of {block.place(0)} on do not")
 
 
 def note(scaler, every, reset: bool) -> None:

@@ -1,5 +1,6 @@
 """What the scalers know of the columns they saw: `Moments`, or as much of them as they need."""
 
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import Any
 
@@ -55,6 +56,10 @@ class MomentsSummary(Counted):
     def merge(self, other: "MomentsSummary") -> "MomentsSummary":
         """Give the summary of the rows of both."""
         return MomentsSummary(self.moments.merge(other.moments))
+
+    def beside(self, others: "Sequence[MomentsSummary]") -> "MomentsSummary":
+        """Give the summary of these columns and, to the right, the others' of the same rows."""
+        return MomentsSummary(beside(m.moments for m in (self, *others)))
 
     def together(self) -> "MomentsSummary":
         """Give the summary of all values as those of one column."""
@@ -147,6 +152,10 @@ class Extremes(Counted):
         """Give the summary of the rows of both."""
         return Extremes(_merge_extremes(np.stack([self.state, other.state])))
 
+    def beside(self, others: "Sequence[Extremes]") -> "Extremes":
+        """Give the summary of these columns and, to the right, the others' of the same rows."""
+        return Extremes(np.concatenate([self.state, *(o.state for o in others)], axis=1))
+
     def ends(self, shared: bool) -> tuple[np.ndarray, np.ndarray]:
         """Give min and max of each column, NaN in one without numbers; the same if ``shared``."""
         state = self.state
@@ -172,6 +181,12 @@ class Extremes(Counted):
 
     def __repr__(self):
         return f"Extremes(columns={self.state.shape[1]}, rows={self.rows()})"
+
+
+def beside(moments: Iterable[Moments]) -> Moments:
+    """Give the `Moments` of columns side by side."""
+    states = [np.asarray(m.state) for m in moments]
+    return Moments.from_state(np.concatenate(states, axis=1))
 
 
 def _merge_extremes(states: np.ndarray) -> np.ndarray:
