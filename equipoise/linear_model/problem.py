@@ -126,7 +126,9 @@ class Problem:
             check_finite(estimator, self.X)
         solver.why = f"{why}; " + (
             "cross products of all columns are known" if gram is not None
-            else "cross products only of columns that enter" if likely is None
+            else "cross products only of columns that enter" if likely is None and self.design.dense
+            else "cross products of columns that enter, where they cost less than sweeps"
+            if likely is None
             else "cross products of columns that a share of the rows chose"
         )  # fmt: skip
         return solver

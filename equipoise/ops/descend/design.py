@@ -208,6 +208,8 @@ class Sparse(Design):
     def __init__(self, X, weights, offset, scale, lazy=False):
         super().__init__(X, weights, offset, scale, lazy)
         self.parts = flat(X.data), flat(X.indices), flat(X.indptr)
+        # stored entries of a column
+        self.fill = X.nnz / max(self.p, 1)
 
     def _correlate(self, v, out):
         sparse.correlate(self.work, *self.parts, v, out)
@@ -229,6 +231,22 @@ class Sparse(Design):
         out -= self.total * self.offset[new][:, None] * self.offset[index]
         q = np.zeros(m) if y is None else self.correlate(y)[new]
         return out / (self.scale[new][:, None] * self.scale[index]), q
+
+    def squares(self, chosen):
+        """Give the sums of squares of the chosen columns, (m,)."""
+        self._see(chosen)
+        out = np.empty(len(chosen))
+        weights = EMPTY if self.weights is None else self.weights
+        sparse.squares(0, *self.parts, chosen, self.offset, weights, self.total, out)
+        return out / self.scale[chosen] ** 2
+
+    def sweep(self, chosen, r, diagonal, w, g, *rest):
+        """Sweep over the chosen columns from the residual ``r``; see `sparse.sweep`."""
+        weights = EMPTY if self.weights is None else self.weights
+        return sparse.sweep(
+            0, *self.parts, chosen, self.offset, self.scale, weights, self.total,
+            self.weighted(r).copy(), diagonal, w, g, *rest,
+        )  # fmt: skip
 
     def gram(self):
         """Give the cross products (p, p) of all columns."""

@@ -150,7 +150,7 @@ class Solver:
             level = max(l1, 0.95 * min(self.level, scores[late[order[room]]]))
             late = late[order[:room]]
         if len(late):
-            work.add(late)
+            work.add(late, self.c)
         return level
 
     def _scores(self):
@@ -189,7 +189,5 @@ class Solver:
                 return np.nan
             most = l1 / size if size > l1 else 1.0
         self.level = level
-        i = work.index
         L1, L2 = self._penalties(l1), self._penalties(l2)
-        diagonal = np.diagonal(work.G)[: len(i)].copy()
-        return measure(0, work.w, work.g, L1, L2, diagonal, squares, most, self.positive)
+        return measure(0, work.w, work.g, L1, L2, work.diagonal, squares, most, self.positive)

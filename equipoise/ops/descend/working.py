@@ -14,10 +14,14 @@ BLOCK = 128
 ROOM = 32
 # sweeps before a step on the support is tried
 SWEEPS = 10
+# sweeps on the residual before cross products are made after all
+LIMIT = 100
 # the largest support whose inverse is kept
 LARGEST = 3000
 # a support from which on a change of it costs more than a sweep
 MANY = 300
+# features for each stored entry of a column from which a row of cross products is the longer
+FEWER = 4
 
 
 class Working:
@@ -30,7 +34,9 @@ class Working:
     w, g, q : float64 (k,)
         Coefficients, q − G w, and products with y.
     G : float64 (room, room)
-        Cross products; the first k rows and columns are filled.
+        Cross products; the first ``crossed`` rows and columns are filled.
+    diagonal : float64 (k,)
+        Sums of squares of the columns.
     sweeps, events : int
         Sweeps of descent, and changes of the support that were followed.
     """
@@ -42,6 +48,7 @@ class Working:
         self.index = np.empty(0, np.int64)
         self.w, self.g, self.q = np.empty(0), np.empty(0), np.empty(0)
         self.G, self.memory = np.empty((0, 0)), np.empty(0)
+        self.crossed, self.diagonal = 0, np.empty(0)
         # columns in the order of the features, in blocks as they came; None where they are not kept
         self.Z: list[np.ndarray] | None = [] if design.dense else None
         self.sweeps = self.events = 0
@@ -55,36 +62,49 @@ class Working:
         """Take all features at once, their cross products known."""
         self = cls(design, y, q)
         self.Z, self.G = None, np.ascontiguousarray(G)
-        self.index = np.arange(design.p)
+        self.index, self.crossed = np.arange(design.p), design.p
+        self.diagonal = np.diagonal(self.G).copy()
         self.member[:] = True
         self.w, self.g, self.q = np.zeros(design.p), q.copy(), q
         return self
 
-    def add(self, features):
-        """Let features join, at zero."""
+    def add(self, features, c=None):
+        """Let features join, at zero; ``c`` (p,) are correlations with the residual, if known."""
         features = np.asarray(features, np.int64)
-        k, m = len(self.index), len(features)
+        k = len(self.index)
+        self.index = np.concatenate([self.index, features])
+        self.member[features] = True
+        # sparse columns may do without cross products
+        late = c is not None and not self.design.dense
+        made = np.empty(0) if late else self.cross()
+        q = made if self.all_q is None else self.all_q[features]
+        self.q = np.concatenate([self.q, q])
+        both = len(self.index)
+        squares = self.design.squares(features) if late else np.diagonal(self.G)[k:both]
+        self.diagonal = np.concatenate([self.diagonal, squares])
+        g = q - self.G[k:both, :k] @ self.w if c is None else c[features]
+        self.g = np.concatenate([self.g, g])
+        self.w = np.concatenate([self.w, np.zeros(len(features))])
+
+    def cross(self):
+        """Make the cross products of features that have none; give their products with y, or 0."""
+        k, m = self.crossed, len(self.index) - self.crossed
+        if m == 0:
+            return np.empty(0)
         self._reserve(k + m)
-        index = np.concatenate([self.index, features])
-        rows = self.G[k : k + m]
+        rows, self.crossed = self.G[k : k + m], k + m
+        y = self.y if self.all_q is None else None
         if self.Z is not None:
-            new, start = self.design.columns(features), 0
+            new, start = self.design.columns(self.index[k:]), 0
             for z in [*self.Z, new]:
                 np.matmul(new, z.T, out=rows[:, start : start + len(z)])
                 start += len(z)
             self._keep(new)
-            q = new @ self.y if self.all_q is None else self.all_q[features]
+            q = np.zeros(m) if y is None else new @ y
         else:
-            rows[:, : k + m], q = self.design.products(
-                index, m, self.y if self.all_q is None else None
-            )
-            q = q if self.all_q is None else self.all_q[features]
+            rows[:, : k + m], q = self.design.products(self.index, m, y)
         self.G[:k, k : k + m] = rows[:, :k].T
-        self.index = index
-        self.member[features] = True
-        self.q = np.concatenate([self.q, q])
-        self.g = np.concatenate([self.g, q - rows[:, :k] @ self.w])
-        self.w = np.concatenate([self.w, np.zeros(m)])
+        return q
 
     def _keep(self, new):
         """Keep columns, in blocks that are neither many nor copied often."""
@@ -95,7 +115,7 @@ class Working:
 
     def _reserve(self, k):
         """Make room for k features; their columns are kept while they are few."""
-        old, stride = len(self.index), len(self.G)
+        old, stride = self.crossed, len(self.G)
         if k > stride:
             room = min(self.design.p, max(k, stride + stride // ROOM))
             # in place: a copy would be as large again
@@ -108,6 +128,7 @@ class Working:
 
     def set(self, w):
         """Start from the coefficients ``w`` (k,) of these features."""
+        self.cross()
         k = len(self.index)
         self.w = w
         self.g = self.q - self.G[:k, :k] @ w
@@ -121,13 +142,11 @@ class Working:
         # of many features and far more rows the columns are nearly orthogonal: a few sweeps do
         used = np.count_nonzero((self.w != 0.0) | (np.abs(self.g) > l1))
         if method == "follow" and MANY < used < self.design.n // 4:
-            gap, sweeps = descend(
-                0, self.G, self.q, self.w, self.g, l1, l2, self.yy, positive, target,
-                min(3 * SWEEPS, budget), seed,
-            )  # fmt: skip
+            gap, sweeps = self._sweep(l1, l2, positive, target, budget, seed)
             self.sweeps, self.m, budget = self.sweeps + sweeps, -1, budget - sweeps
             if gap <= target:
                 return
+        self.cross()
         if method == "follow" and self._ready(l2):
             self._follow(l0, l1, l2, positive)
             if self.gap(l1, l2, positive) <= target:
@@ -149,11 +168,23 @@ class Working:
             newton(self.G, self.w, self.g, l1, l2, positive)
         self.m = -1
 
+    def _sweep(self, l1, l2, positive, target, budget, seed):
+        """Sweep on cross products, or on the residual where columns hold far less than those."""
+        if not self.design.dense and FEWER * self.design.fill < len(self.index):
+            return self.design.sweep(
+                self.index, self.residual(), self.diagonal, self.w, self.g, l1, l2, positive,
+                target, min(LIMIT, budget), seed,
+            )  # fmt: skip
+        self.cross()
+        return descend(
+            0, self.G, self.q, self.w, self.g, l1, l2, self.yy, positive, target,
+            min(3 * SWEEPS, budget), seed,
+        )  # fmt: skip
+
     def gap(self, l1, l2, positive):
         """Measure the duality gap on these features."""
         squares = max(self.yy - (self.q + self.g) @ self.w, 0.0)
-        diagonal = np.diagonal(self.G)[: len(self.w)].copy()
-        return measure(0, self.w, self.g, l1, l2, diagonal, squares, 1.0, positive)
+        return measure(0, self.w, self.g, l1, l2, self.diagonal, squares, 1.0, positive)
 
     def _ready(self, l2):
         """Make the inverse fit the support; tell whether it does."""
