@@ -16,34 +16,41 @@ _njit: Any = numba.njit
 _COMPUTED = {torch.float32: types.float32, torch.float64: types.float64}
 
 # what the C libraries of a process give
-_GIVEN = {"aligned_alloc", "free", "sqrt", "memset", "memcpy", "memmove"}
+_GIVEN = {"malloc", "free", "sqrt", "memset", "memcpy", "memmove"}
 
 # Numba's own: a head of six words (references, destructor and its argument, data, size,
-# allocator), and the data behind it; the destructor of what no array needs any more
+# allocator), and the data behind it; the destructor of what no array needs any more.  Lines of the
+# cache begin where data does, and the argument says where malloc did
 _RUNTIME = """
 %head = type {{ i64, ptr, ptr, ptr, i64, ptr }}
-declare noalias ptr @aligned_alloc(i64, i64)
+declare noalias ptr @malloc(i64)
 declare void @free(ptr)
+declare ptr @llvm.ptrmask.p0.i64(ptr, i64)
 declare i32 @"{kernel}"(ptr, ptr, i64, ptr, ptr, ptr)
 
 define ptr @NRT_MemInfo_alloc_aligned(i64 %size, i32 %align) {{
-  %padded = add i64 %size, 127
-  %bytes = and i64 %padded, -64
-  %made = call ptr @aligned_alloc(i64 64, i64 %bytes)
+  %bytes = add i64 %size, 128
+  %made = call ptr @malloc(i64 %bytes)
   %none = icmp eq ptr %made, null
-  br i1 %none, label %out, label %fill
+  br i1 %none, label %out.of.memory, label %fill
+out.of.memory:
+  ret ptr null
 fill:
-  %data = getelementptr i8, ptr %made, i64 64
-  store i64 1, ptr %made
-  %data.at = getelementptr %head, ptr %made, i64 0, i32 3
+  %first.line = getelementptr i8, ptr %made, i64 63
+  %head = call ptr @llvm.ptrmask.p0.i64(ptr %first.line, i64 -64)
+  %data = getelementptr i8, ptr %head, i64 64
+  store i64 1, ptr %head
+  %made.at = getelementptr %head, ptr %head, i64 0, i32 2
+  store ptr %made, ptr %made.at
+  %data.at = getelementptr %head, ptr %head, i64 0, i32 3
   store ptr %data, ptr %data.at
-  br label %out
-out:
-  ret ptr %made
+  ret ptr %head
 }}
 
 define void @NRT_MemInfo_call_dtor(ptr %head) {{
-  call void @free(ptr %head)
+  %made.at = getelementptr %head, ptr %head, i64 0, i32 2
+  %made = load ptr, ptr %made.at
+  call void @free(ptr %made)
   ret void
 }}
 

@@ -27,8 +27,9 @@ PHASE, SCRATCH, NUMBERS, ANSWER, PHASES, HEAD = 0, 1, 2, 3, 4, 8
 _TEXT = f"""
 %job = type {{ ptr, ptr, ptr, i64, ptr, ptr, i32 }}
 %stretch = type {{ i64, i64, [6 x i64] }}
-declare noalias ptr @aligned_alloc(i64, i64)
+declare noalias ptr @malloc(i64)
 declare void @free(ptr)
+declare ptr @llvm.ptrmask.p0.i64(ptr, i64)
 
 define internal void @work(ptr %job) {{
 entry:
@@ -79,15 +80,16 @@ entry:
   %stretches = alloca %stretch, i64 %threads, align 64
   %numbers.at = getelementptr i64, ptr %integers, i64 {NUMBERS}
   %numbers = load i64, ptr %numbers.at
-  %lines = lshr i64 %numbers, 3
-  %lines.1 = add i64 %lines, 1
-  %bytes = shl i64 %lines.1, 6
-  %scratch = call ptr @aligned_alloc(i64 64, i64 %bytes)
-  %none = icmp eq ptr %scratch, null
+  %size = shl i64 %numbers, 3
+  %bytes = add i64 %size, 64
+  %made = call ptr @malloc(i64 %bytes)
+  %none = icmp eq ptr %made, null
   br i1 %none, label %out.of.memory, label %ready
 out.of.memory:
   ret i32 1
 ready:
+  %first.line = getelementptr i8, ptr %made, i64 63
+  %scratch = call ptr @llvm.ptrmask.p0.i64(ptr %first.line, i64 -64)
   %scratch.at = getelementptr i64, ptr %integers, i64 {SCRATCH}
   store ptr %scratch, ptr %scratch.at
   %job.0 = insertvalue %job zeroinitializer, ptr %task, 0
@@ -144,7 +146,7 @@ phase.over:
   %last = icmp eq i64 %k.next, {HEAD}
   br i1 %last, label %over, label %phases
 over:
-  call void @free(ptr %scratch)
+  call void @free(ptr %made)
   %result = load i32, ptr %failed
   ret i32 %result
 }}
