@@ -30,6 +30,8 @@ WIDTH = 1024
 STREAM = 2 << 20
 # bytes of a tensor from which a second sweep does not find all of it in the caches
 LARGE = 8 << 20
+# bytes of a group that leave room in the second cache for the next one
+AHEAD = 256 << 10
 # rows that sums go down at a time within the caches
 BLOCK = 4
 # activations that backward derives once: their gradient waits where dx will be
@@ -167,8 +169,8 @@ def _gate_at(activation: str | None, added: bool, from_output: bool) -> int:
 
 
 @lru_cache(maxsize=1024)
-def _forward_sweeps(axis, dtype, streaming, large, activation, slope, added):
-    output = formulas.output(axis, activation, _slope(activation, slope), added)
+def _forward_sweeps(axis, dtype, streaming, large, activation, slope, added, ahead):
+    output = formulas.output(axis, activation, _slope(activation, slope), added, ahead)
     return (
         compiled.address(formulas.first(axis), dtype),
         compiled.address(formulas.moments(axis), dtype, block=1 if large else BLOCK),
@@ -196,7 +198,8 @@ def compile_sweeps(dtype: torch.dtype) -> None:
         if name not in (None, "relu") and (added or streaming):
             continue
         large = streaming
-        _forward_sweeps(axis, dtype, streaming, large, name, 0.01, added)
+        ahead = bool(axis) and name in DEAR
+        _forward_sweeps(axis, dtype, streaming, large, name, 0.01, added, ahead)
         at = _gate_at(name, added, added and name == "relu")
         kept = name in DEAR or (added and name is not None)
         for training in (True, False):
@@ -256,7 +259,8 @@ def _forward_call(
     p = plan(size, contiguous, groups, centred)
     streams, large = _regime(p, size, dtype, in_line)
     axis = int(p.family == "rows")
-    sweeps = _forward_sweeps(axis, dtype, streams, large, activation, slope, added)
+    ahead = bool(axis) and activation in DEAR and _bytes(size, dtype) <= AHEAD * p.groups
+    sweeps = _forward_sweeps(axis, dtype, streams, large, activation, slope, added, ahead)
     phases = _phases(p, threads) if own else (APPLY,)
     call = _call("forward", p, size, dtype, phases, (1, 0, large), (*sweeps, 0, 0))
     return p, call
@@ -301,8 +305,6 @@ def _backward_call(
 ) -> tuple[Plan, Call]:  # fmt: skip
     p = plan(size, contiguous, groups, centred)
     streams, large = _regime(p, size, dtype, in_line)
-    # the gradient waits where dx will be: to write past lines that are in the caches takes longer
-    streams = streams and not kept
     axis = int(p.family == "rows")
     sweeps = _backward_sweeps(axis, dtype, streams, large, activation, slope, at, kept, training)
     flags = (int(training), int(kept), large)
@@ -325,10 +327,12 @@ def backward(
     gated = None
     if kept:
         gated = torch.empty_like(x) if want_other else dx
+    # where the gradient waits in dx, its lines are in the caches: to write past them takes longer
+    past = aligned(dx, gated) and gated is not dx
     p, call = _backward_call(
         tuple(x.shape), x.is_contiguous(), x.dtype, groups, centred, activation, slope,
         _gate_at(activation, other is not None, from_output), kept, bool(training),
-        aligned(dx, gated), threads(),
+        past, threads(),
     )  # fmt: skip
     sums = torch.empty((2, p.lines), dtype=torch.float64, device="cpu")
     dtype, channels = COMPUTE[x.dtype], x.shape[1]

@@ -8,6 +8,7 @@ import torch
 from equipoise.ops.normalize import formulas
 from equipoise.ops.normalize.cpu import (
     BLOCK,
+    DEAR,
     NOWHERE_YET,
     STREAM,
     Call,
@@ -86,10 +87,13 @@ def _laid_out(tensor: torch.Tensor, x: torch.Tensor, walk: Walk) -> torch.Tensor
 def _forward_sweeps(axis, dtype, streaming, added, centred, activation, slope, weighted, biased):
     first = formulas.row_first(axis, added)
     moments = formulas.row_moments(axis, added, bool(centred))
-    output = formulas.row_output(axis, activation, _slope(activation, slope), weighted, biased)
+    kind = (axis, activation, _slope(activation, slope), weighted, biased)
+    # a residual's sum is in the caches already
+    output = formulas.row_output(*kind, bool(axis) and activation in DEAR and not added)
     return (
         compiled.address(first, dtype),
-        compiled.address(moments, dtype, streaming and added, 1 if axis else BLOCK),
+        # not past the caches: what is summed is read again at once
+        compiled.address(moments, dtype, False, 1 if axis else BLOCK),
         compiled.address(output, dtype, streaming),
     )
 

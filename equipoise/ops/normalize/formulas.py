@@ -42,7 +42,9 @@ def moments(axis: int) -> Sweep:
 
 
 @cache
-def output(axis: int, activation: str | None, slope: float, added: bool) -> Sweep:
+def output(
+    axis: int, activation: str | None, slope: float, added: bool, ahead: bool = False
+) -> Sweep:
     """Give y = act((x - shift) * scale + offset + other)."""
 
     def formula(v):
@@ -50,7 +52,8 @@ def output(axis: int, activation: str | None, slope: float, added: bool) -> Swee
         return {"y": activate(z + v.other if added else z, activation, slope)}
 
     lines = _lines(axis, ("shift", "scale", "offset"))
-    return Sweep("output", formula, axis, ("x", "other"), ("y",), **lines)
+    far = ("x",) if ahead else ()
+    return Sweep("output", formula, axis, ("x", "other"), ("y",), ahead=far, **lines)
 
 
 def _gated(v, activation, slope, at):
@@ -136,7 +139,7 @@ def _row_output(v, weighted, biased):
 
 @cache
 def row_output(
-    axis: int, activation: str | None, slope: float, weighted: bool, biased: bool
+    axis: int, activation: str | None, slope: float, weighted: bool, biased: bool, ahead: bool
 ) -> Sweep:
     """Give y = act(((x - shift) * scale + offset) * weight + bias)."""
 
@@ -144,7 +147,8 @@ def row_output(
         return {"y": activate(_row_output(v, weighted, biased), activation, slope)}
 
     numbers = _crossed(axis, ("shift", "scale", "offset"), ("weight", "bias"))
-    return Sweep("row_output", formula, axis, ("x",), ("y",), **numbers)
+    far = ("x",) if ahead else ()
+    return Sweep("row_output", formula, axis, ("x",), ("y",), ahead=far, **numbers)
 
 
 def _row_gated(v, activation, slope, weighted, biased):

@@ -41,7 +41,8 @@ class Sweep:
 
     ``formula`` takes a namespace of all that is read (streams, row and column numbers) and gives
     a dict of what is written and summed; what it leaves alone costs nothing, so that sweeps of
-    one kind take the same operands.
+    one kind take the same operands.  While rows are worked on, those of ``ahead`` that follow
+    them come into the second cache: that pays where arithmetic takes longer than memory.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Sweep:
     rows: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     sums: tuple[str, ...] = ()
+    ahead: tuple[str, ...] = ()
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -167,7 +169,16 @@ class _Emitter:
         name = f"llvm.masked.store.{suffix(value.type)}.p0"
         intrinsic(self.b, name, ir.VoidType(), [value, pointer, WORD(align), mask])
 
+    def _fetch(self, name, index):
+        """Begin to read what lies as many rows further on as there are; it need not exist."""
+        far = self.b.add(index, self.b.mul(self.row_count, self.pitch))
+        # read, into the second cache, data
+        words = [self._at(name, far, self.stored), WORD(0), WORD(2), WORD(1)]
+        intrinsic(self.b, "llvm.prefetch.p0", ir.VoidType(), words)
+
     def _stream(self, name, index, mask):
+        if name in self.sweep.ahead and mask is None:
+            self._fetch(name, index)
         value = self._read(self._at(name, index, self.stored), self.stored, mask)
         b, words = self.b, ir.VectorType(WORD, self.count)
         if self.stored == _HALF:

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +187,16 @@ def test_streaming_writes_past_the_caches():
     if "movnt" not in code(True):
         pytest.skip("this machine has no such instruction")
     assert "movnt" not in code(False)
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_what_follows_is_fetched_and_the_bits_stay_the_same(axis):
+    sweep = replace(EVERYTHING[axis], ahead=("x",))
+    assert "prefetch" in compiled.assembly(sweep, torch.float32)
+    assert "prefetch" not in compiled.assembly(EVERYTHING[axis], torch.float32)
+    # the last row has none that follows it
+    for dtype in DTYPES:
+        check(sweep, dtype, problem(sweep, 9, RUN + 81, dtype))
 
 
 def stored(values, dtype, axis=0):
