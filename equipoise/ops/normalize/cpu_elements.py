@@ -26,12 +26,15 @@ from equipoise.ops.numbers import COMPUTE
 from equipoise.ops.sweep import compiled
 from equipoise.ops.sweep.tasks import words_of
 
-# numbers of a block of rows, which stays in the second cache with its gradient
-NUMBERS = 32768
-# positions of a tile at the least, so that a piece of a row fills lines of the cache
-PLACES = 64
-# chunks of rows: tasks enough for many threads, and few enough to merge
-CHUNKS = 64
+# numbers of a block of rows, which stays in the second cache with its gradient; and how many are
+# worth a task
+NUMBERS, FEW = 65536, 8192
+# positions of a tile at the least, so that a piece of a row fills lines of the cache, and what
+# they are a multiple of
+PLACES, VECTOR = 64, 16
+# chunks of rows: tasks enough for many threads, and few enough to merge, whose sums are as many
+# bytes as 4 rows; so of some rows at the least, unless tasks get too few
+CHUNKS, ROWS, TASKS = 64, 64, 16
 
 FAMILIES = {1: "elements", 0: "positions"}
 FORWARD = {axis: kernel_of(family, "forward") for axis, family in FAMILIES.items()}
@@ -53,15 +56,19 @@ class Walk(NamedTuple):
 @lru_cache(maxsize=4096)
 def plan(rows: int, width: int, centred: int) -> Walk:
     """Walk rows along memory."""
-    block = max(1, min(rows, NUMBERS // max(width, 1)))
-    chunk = max(1, -(-rows // (CHUNKS * block)) * block)
+    share = max(FEW // max(width, 1), -(-rows // TASKS))
+    block = max(1, min(rows, share, NUMBERS // max(width, 1)))
+    wanted = max(-(-rows // CHUNKS), min(ROWS, -(-rows // TASKS)))
+    chunk = max(1, -(-wanted // block) * block)
     return Walk(1, rows, width, (rows, width, block, chunk, centred), -(-rows // chunk))
 
 
 @lru_cache(maxsize=4096)
 def plan_across(samples: int, width: int, places: int, centred: int) -> Walk:
     """Walk rows across memory."""
-    block = min(places, max(1, NUMBERS // (width * PLACES)) * PLACES)
+    # tiles of one size, in whole vectors
+    tiles = -(-places // max(PLACES, NUMBERS // width))
+    block = min(places, -(-places // (tiles * VECTOR)) * VECTOR)
     tiles = samples * -(-places // block)
     chunk = -(-tiles // CHUNKS)
     shape = (samples, width, places, block, chunk, centred)

@@ -37,7 +37,7 @@ SMALL = {
     "cpu": {"CHUNK": 20, "WIDTH": 12},
     "elements": {"RUN": 4, "FIRST": 3},
     "positions": {"RUN": 4, "FIRST": 3},
-    "cpu_elements": {"NUMBERS": 20, "PLACES": 3, "CHUNKS": 4},
+    "cpu_elements": {"NUMBERS": 20, "PLACES": 3, "VECTOR": 3, "CHUNKS": 4},
 }
 _NUMPY = {torch.float32: np.float32, torch.float64: np.float64}
 
