@@ -14,9 +14,14 @@ from benchmarks.summary import worst_extra, worst_limit, worst_ratio
 
 LONG, WIDE = (1_000_000, 50), (100_000, 2000)
 QUICK_LONG, QUICK_WIDE = (40_000, 50), (2_000, 2000)
-FITS = ("standard fit", "minmax fit", "robust fit", "robust sketch")
-MAPS = ("standard transform", "standard in place", "minmax transform")
-CLASSES = {"standard": "StandardScaler", "minmax": "MinMaxScaler", "robust": "RobustScaler"}
+FITS = ("standard fit", "minmax fit", "maxabs fit", "robust fit", "robust sketch")
+MAPS = ("standard transform", "standard in place", "minmax transform", "maxabs transform")
+CLASSES = {
+    "standard": "StandardScaler",
+    "minmax": "MinMaxScaler",
+    "maxabs": "MaxAbsScaler",
+    "robust": "RobustScaler",
+}
 SKLEARN = "scikit-learn"
 PEAK = "peak temporaries MB"
 # columns whose quantiles are checked, and rows whose scaled values are
@@ -39,6 +44,9 @@ def points(quick: bool) -> list[Point]:
 
 def _wanted(task: str, long: bool, dtype: str, order: str) -> bool:
     if task == "robust sketch":
+        return long and order == "C"
+    if task.startswith("maxabs"):
+        # the same kernels as MinMaxScaler's
         return long and order == "C"
     if task == "robust fit":
         return long or (dtype, order) == ("f32", "C")
@@ -131,7 +139,7 @@ class ScalingCase:
         return Built(lambda: scaler.transform(self.x), lambda: self._ends(scaler, self.x))
 
     def _fitted(self, scaler) -> dict[str, Any]:
-        names = ("mean_", "var_", "data_min_", "data_max_", "center_", "scale_")
+        names = ("mean_", "var_", "data_min_", "data_max_", "max_abs_", "center_", "scale_")
         return {n: getattr(scaler, n) for n in names if getattr(scaler, n, None) is not None}
 
     def _ends(self, scaler, x) -> dict[str, Any]:
@@ -170,6 +178,8 @@ class ScalingCase:
                 "var": (_worst(outputs["var_"] / var - 1), FITTED),
             }
         ends = self.x.min(axis=0), self.x.max(axis=0)
+        if "max_abs_" in outputs:
+            return {"max_abs_": (_worst(outputs["max_abs_"] - np.maximum(*map(abs, ends))), FITTED)}
         pairs = zip(("data_min_", "data_max_"), ends, strict=True)
         return {name: (_worst(outputs[name] - end), FITTED) for name, end in pairs}
 
@@ -178,6 +188,8 @@ class ScalingCase:
         if self.name == "MinMaxScaler":
             low = self.x.min(axis=0).astype(np.float64)
             return _worst(scaled - (rows - low) / (self.x.max(axis=0) - low))
+        if self.name == "MaxAbsScaler":
+            return _worst(scaled - rows / np.abs(self.x).max(axis=0))
         mean, var = oracle(self.x)
         return _worst(scaled - (rows - mean) / np.sqrt(var))
 
@@ -231,6 +243,11 @@ BENCHMARK = Benchmark(
             worst_limit(_is("standard fit")), 1.25, at_least=False,
         ),
         Target("MinMaxScaler.fit", worst_ratio(SKLEARN, _is("minmax fit")), 4.0),
+        # where scikit-learn's time is under 4 bare reads, the target above cannot be reached
+        Target(
+            "MinMaxScaler.fit of one bare read",
+            worst_limit(_is("minmax fit")), 1.25, at_least=False,
+        ),
         Target("RobustScaler.fit, exact", worst_ratio(SKLEARN, _is("robust fit")), 5.0),
         Target("RobustScaler sketched", worst_ratio(SKLEARN, _is("robust sketch")), 1.0),
         Target("transform", worst_ratio(SKLEARN, _is_map), 1.5),
