@@ -9,9 +9,12 @@ import numpy as np
 from numba import prange
 
 from equipoise.ops.jit import Kernel, inline, window
+from equipoise.ops.scale.fetch import fetch
 
 # values in a line, so that its coefficients stay in the first-level cache
 LINE = 1024
+# in place: values at a time, and how far ahead memory is asked for as many
+STEP, AHEAD = 256, 512
 # values that a task scales
 TASK = 1 << 16
 
@@ -91,7 +94,7 @@ def _lines(t, x, y, a, b, c, plan, form):
     infinite = np.int64(0)
     size = min(piece, LINE) if constant else 0
     own_a, own_b = np.empty(size), np.empty(size)
-    buffer = np.empty(min(piece, length) if in_place else 0, x.dtype)
+    buffer = np.empty(min(piece, STEP) if in_place else 0, x.dtype)
     column = np.int64(-1)
     for line in range(t * per_task, min(lines, (t + 1) * per_task)):
         major, at = line // pieces, line % pieces * piece
@@ -102,13 +105,19 @@ def _lines(t, x, y, a, b, c, plan, form):
             own_b[:] = b[column]
         line_a = window(own_a, 0, n) if constant else window(a, 0, n)
         line_b = window(own_b, 0, n) if constant else window(b, 0, n)
-        source = window(x, major * sx + at, n)
+        start = major * sx + at
         if in_place:
             # by way of a buffer: a loop that overwrites what it reads was not made of vectors
-            infinite |= _line(form, source, window(buffer, 0, n), line_a, line_b, c)
-            if form != CHECK:
-                _store(window(buffer, 0, n), source)
+            for first in range(0, n, STEP):
+                k = min(STEP, n - first)
+                source, mapped = window(x, start + first, k), window(buffer, 0, k)
+                step_a, step_b = window(line_a, first, k), window(line_b, first, k)
+                fetch(source, AHEAD)
+                infinite |= _line(form, source, mapped, step_a, step_b, c)
+                if form != CHECK:
+                    _store(mapped, source)
         else:
+            source = window(x, start, n)
             target = window(y, major * sy + at, n)
             infinite |= _line(form, source, target, line_a, line_b, c)
     return infinite

@@ -103,6 +103,7 @@ def as_python(edits):
         "Kernel": lambda f: lambda work, *args: f(*args),
         "prange": range,
         "window": lambda x, start, size: x[start : start + size],
+        "fetch": lambda x, ahead: None,
     }
     source = Path(cpu.__file__).read_text()
     source = re.sub(r"^from (equipoise|numba)\S* import .*$", "", source, flags=re.MULTILINE)
@@ -150,7 +151,10 @@ BREAKS = {
     "the first column's numbers for all": {"column = major\n": "column = 0\n"},
     "infinities not looked for": {"abs(v) == np.inf": "False"},
     "infinities not checked": {"np.int64(abs(x[i]) == np.inf)": "np.int64(0)"},
-    "in place writes nothing": {"_store(window(buffer, 0, n), source)": "pass"},
+    "in place writes nothing": {"_store(mapped, source)": "pass"},
+    "every step from the line's start": {"window(x, start + first, k)": "window(x, start, k)"},
+    "every step with the first numbers": {"window(line_a, first, k)": "window(line_a, 0, k)"},
+    "the last step lost": {"range(0, n, STEP)": "range(0, n - STEP, STEP)"},
 }
 
 
