@@ -9,6 +9,7 @@ import numpy as np
 
 from equipoise.linear_model.blocks import BLOCK, each, over, row_step, spans, threads
 from equipoise.linear_model.products import Rows, add_products, is_sparse, mirror
+from equipoise.ops.descend import design as designs
 
 
 class Design:
@@ -87,7 +88,11 @@ class Design:
         if not self.direct:
             return np.concatenate(self._over(self.row_spans(), lambda s: self.rows_block(s) @ B))
         B = B if self.scale is None else B * self.scale[:, None]
-        out = self._stored @ B - self.offset @ B
+        if self.sparse:
+            out = self._stored @ B - self.offset @ B
+        else:
+            every, columns = np.arange(self.p), self._columns()
+            out = np.stack([columns.combine(every, b) for b in B.T], 1)
         return out if self.root is None else out * self.root[:, None]
 
     def tdot(self, R):
@@ -98,8 +103,15 @@ class Design:
                 return np.concatenate(self._over(cuts, lambda s: self.columns_block(s).T @ R))
             return self._sum(self.row_spans(), lambda s: self.rows_block(s).T @ R[s])
         R = R if self.root is None else R * self.root[:, None]
-        out = self._stored.T @ R - self.offset[:, None] * R.sum(0)
+        if self.sparse:
+            out = self._stored.T @ R - self.offset[:, None] * R.sum(0)
+        else:
+            out = self._columns().correlate(np.ascontiguousarray(R.T)).T
         return out if self.scale is None else out * self.scale[:, None]
+
+    def _columns(self):
+        """Give the centred columns, read where they lie and summed in float64."""
+        return designs.Dense(self.X, None, self.offset, np.ones(self.p))
 
     def gram_dot(self, B):
         """Give X̃ᵀ X̃ B in one pass."""
@@ -128,10 +140,17 @@ class Design:
         return self._sum(self.row_spans(), lambda s: np.square(self.rows_block(s)).sum(0))
 
     def kernel(self, dtype=np.float64):
-        """Give K = X̃ X̃ᵀ, (n, n)."""
+        """Give K = X̃ X̃ᵀ, (n, n), in float32 perhaps before what is constant in a row or column.
+
+        The caller projects that out, where there is an intercept.
+        """
         if self.sparse:
             return self._sparse_kernel().astype(dtype, copy=False)
         K = np.zeros((self.n, self.n), dtype)
+        if dtype == self.X.dtype == np.float32 and self._raw():
+            add_products(K, self.X.T)
+            mirror(K)
+            return K
         memory = np.empty((self.n, step := row_step(self.p, self.n)), dtype)
         for span in spans(self.p, step):
             width = span.stop - span.start
@@ -140,6 +159,13 @@ class Design:
             add_products(K, z.T)
         mirror(K)
         return K
+
+    def _raw(self):
+        """Tell whether X itself may be multiplied, its means smaller than its spread."""
+        if not (in_one_piece(self.X) and self.scale is self.root is self.rows is None):
+            return False
+        some = self.rows_block(slice(None, None, max(1, self.n // 64)))
+        return len(some) * (self.offset @ self.offset) <= np.square(some).sum()
 
     def _fill(self, columns, z):
         """Fill ``z`` with columns of X̃, on a few threads."""
@@ -207,6 +233,11 @@ class Design:
         return total
 
 
+def in_one_piece(X) -> bool:
+    """Tell whether X is an array without gaps."""
+    return isinstance(X, np.ndarray) and (X.flags.c_contiguous or X.flags.f_contiguous)
+
+
 def centred_rows(X, y, weights, rows, fit_intercept):
     """Give the means of [X y] (zeros without an intercept), and y centred and weighted."""
     data = Rows(X, y, weights, rows)
@@ -227,6 +258,9 @@ def means(data: Rows):
         W = np.ones(data.n) if data.weights is None else data.of(data.weights, slice(None))
         X, y = data.of(data.X, slice(None)), data.of(data.y, slice(None))
         return np.concatenate([X.T @ W, y.T @ W]) / W.sum()
+    if data.n < data.p and data.rows is None and in_one_piece(data.X):
+        W = np.ones(data.n) if data.weights is None else data.weights
+        return np.concatenate([designs.means(data.X, data.weights), W @ data.y / W.sum()])
     shift = data.first_mean()
 
     def part(span):

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from equipoise.linear_model.design import in_one_piece
 from equipoise.linear_model.exact import (
     MANY,
     ROUGH,
@@ -19,19 +20,22 @@ from equipoise.linear_model.iterate import conjugate_gradients
 
 # rows from which a kernel matrix in float32 and a few passes over X beat one in float64
 HALF = 1000
+# targets up to which X is read where it lies, once for each, faster than it is copied for all
+FEW = 8
 
 
 class Kernel:
     """K = X̃ D⁻¹ X̃ᵀ of the features that pay, orthogonal to the intercept and the free ones.
 
     ``matrix`` has the mean eigenvalue added along those directions, where c has no part, or with
-    ``apart`` more than the largest.
+    ``apart`` more than the largest.  ``few`` promises products with few vectors at a time.
     """
 
     def __init__(
-        self, design, factors: Factors, centred: bool, dtype: Any = np.float64, apart=False
-    ):
-        self.factors, self.plain = factors, design
+        self, design, factors: Factors, centred: bool, dtype: Any = np.float64, apart=False,
+        few=False,
+    ):  # fmt: skip
+        self.factors, self.plain, self.few = factors, design, few
         self.design = design.scaled(factors.kernel_scale)
         self.free = np.empty((design.n, 0))
         ones = np.ones(design.n) if design.root is None else design.root
@@ -41,8 +45,8 @@ class Kernel:
         columns = np.concatenate([*basis, self.free], 1)
         self.Q = _basis(columns) if columns.shape[1] else None
         K = self.design.kernel(dtype)
+        self._allow_direct(K)
         if self.Q is not None:
-            self._allow_direct(K, centred)
             # twice: what is left of Q after once is rounding of K itself
             Q = self.Q.astype(dtype)
             half = K @ Q
@@ -52,7 +56,7 @@ class Kernel:
             K += (ridge or 1.0) * Q @ Q.T
         self.matrix = K
 
-    def _allow_direct(self, K, centred):
+    def _allow_direct(self, K):
         """Multiply X as it lies from here on, where its offset costs no more than two digits."""
         squares = (
             self.design.offset
@@ -63,7 +67,7 @@ class Kernel:
         weight = self.design.n if root is None else root @ root
         small = weight * float(squares @ squares) <= 100 * float(np.trace(K))
         X = self.design.X
-        if centred and small and self.design.rows is None and X.dtype == np.float64:
+        if small and self.few and self.design.rows is None and in_one_piece(X):
             self.design.direct = True
 
     def project(self, v):
@@ -90,13 +94,13 @@ def _basis(columns):
 
 def by_kernel(design, target, factors: Factors, alphas, centred: bool):
     """Solve with one unknown a row, for n < p; give (coefficients (p, q), how)."""
-    several = len(np.unique(alphas)) > 1
+    several, few = len(np.unique(alphas)) > 1, target.shape[1] <= FEW
     if design.n >= HALF and not several and not design.sparse:
-        kernel = Kernel(design, factors, centred, np.float32)
+        kernel = Kernel(design, factors, centred, np.float32, few=few)
         c = _preconditioned(kernel, target, float(alphas[0]))
         if c is not None:
             return kernel.coefficients(c, target), "cholesky"
-    kernel = Kernel(design, factors, centred)
+    kernel = Kernel(design, factors, centred, few=few)
     y = kernel.project(target)
     c, how = np.zeros_like(y), "cholesky"
     if len(np.unique(alphas)) > MANY:

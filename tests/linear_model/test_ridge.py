@@ -163,6 +163,31 @@ def test_float32_is_as_accurate_as_float64(shape):
     assert np.abs(ours.coef_ - exact.coef_).max() < 1e-6 * np.abs(exact.coef_).max()
 
 
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("offset, targets, raw, direct", [
+    (0.3, 1, True, True), (3.0, 1, False, True), (300.0, 1, False, False), (0.3, 9, True, False),
+])  # fmt: skip
+def test_wide_x_is_multiplied_where_it_lies(order, offset, targets, raw, direct, monkeypatch):
+    X, y = data(120, 400, offset=offset)
+    X = np.asarray(X, np.float32, order=order)
+    Y = np.outer(y, np.arange(1, targets + 1)).astype(np.float32)
+    seen, make = [], kernel.Kernel
+
+    def made(design, *args, **options):
+        seen.append((design, make(design, *args, **options)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(kernel, "Kernel", made)
+    ours = Ridge(2.0).fit(X, Y)
+    design, found = seen[0]
+    assert found.matrix.dtype == np.float32
+    assert (design._raw(), found.design.direct) == (raw, direct)
+    exact = theirs.Ridge(2.0, solver="svd").fit(X.astype(np.float64), Y.astype(np.float64))
+    expected = np.atleast_2d(exact.coef_)
+    assert np.abs(np.atleast_2d(ours.coef_) - expected).max() < 1e-6 * np.abs(expected).max()
+    assert np.allclose(ours.predict(X), exact.predict(X), rtol=0, atol=1e-4 * np.abs(Y).max())
+
+
 def test_ill_conditioned_columns_get_the_digits_of_a_qr():
     rng = np.random.default_rng(0)
     basis = np.linalg.qr(rng.standard_normal((400, 8)))[0]

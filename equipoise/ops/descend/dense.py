@@ -153,7 +153,8 @@ def _combine(x, step_row, step_column, chosen, factors, out):
     """Add the chosen columns times their factors to ``out`` (n,)."""
     n = out.shape[0]
     if step_row == 1:
-        for row in range(0, n, ROWS):
+        for block in prange(-(-n // ROWS)):
+            row = block * ROWS
             size = min(ROWS, n - row)
             for k in range(chosen.shape[0]):
                 column = window(x, chosen[k] * step_column + row, size)
@@ -169,7 +170,7 @@ def _combine(x, step_row, step_column, chosen, factors, out):
         every = np.zeros(step_row)
         for k in range(chosen.shape[0]):
             every[chosen[k]] += factors[k]
-        for i in range(n):
+        for i in prange(n):
             out[i] += _dot(window(x, i * step_row, step_row), every)
 
 

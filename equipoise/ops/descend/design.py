@@ -196,7 +196,8 @@ class Dense(Design):
         """Give Σ columns × factors, (n,)."""
         factors = factors / self.scale[chosen]
         out = np.full(self.n, -float(factors @ self.offset[chosen]))
-        dense.combine(0, self.flat, *self.steps, chosen, factors, out)
+        work = self.work if 8 * len(chosen) >= self.p else 0
+        dense.combine(work, self.flat, *self.steps, chosen, factors, out)
         return self.weighted(out)
 
 
