@@ -15,6 +15,7 @@ from numba import carray
 from equipoise.ops.jit import inline, splice
 from equipoise.ops.normalize.statistics import (
     affine_of_lines,
+    copy_columns,
     digits_lost,
     gradient_of_rows,
     sums_of_chunks,
@@ -62,7 +63,7 @@ def _extent(t, shape):
 
 
 @inline
-def _block_statistics(i, r0, n, shape, eps, ones, totals, coef, stats):
+def _block_statistics(i, r0, n, shape, eps, ones, totals, coef, mine):
     """Write the statistics of rows r0 to r0 + n."""
     _, width, _, _, centred = shape
     byte = r0 * width * i[ITEM]
@@ -82,10 +83,9 @@ def _block_statistics(i, r0, n, shape, eps, ones, totals, coef, stats):
     s, q = address(totals, 0), address(totals, totals.shape[2])
     streams = (x, other, i[GATED] + byte)
     run(i[MOMENTS_SWEEP], (n, width, width, *streams, address(coef, 0), s, q), (coef, totals))
-    own = stats[:, r0 : r0 + n]
     for k in range(n):
-        own[0, k] = coef[0, k]
-        write_statistics(totals, k, 1, np.float64(width), eps, centred, own)
+        mine[0, k] = coef[0, k]
+        write_statistics(totals, k, 1, np.float64(width), eps, centred, mine)
 
 
 @inline
@@ -93,13 +93,17 @@ def _forward_task(t, i, shape, eps, ones, zeros, stats):
     _, width, block, _, _ = shape
     start, end = _extent(t, shape)
     totals = np.empty((1, 2, block))
+    mine = np.empty((4, block))
     coef = np.empty((3, block), ones.dtype)
     h, a, b = address(coef, 0), address(coef, block), address(coef, 2 * block)
     for r0 in range(start, end, block):
         n = min(block, end - r0)
         if i[PHASE] & SUMS:
-            _block_statistics(i, r0, n, shape, eps, ones, totals, coef, stats)
-        affine_of_lines(0, n, 1, stats[:, r0 : r0 + n], ones, zeros, coef)
+            _block_statistics(i, r0, n, shape, eps, ones, totals, coef, mine)
+            copy_columns(mine, 0, stats, r0, n)
+        else:
+            copy_columns(stats, r0, mine, 0, n)
+        affine_of_lines(0, n, 1, mine, ones, zeros, coef)
         byte = r0 * width * i[ITEM]
         streams = (i[GATED] + byte, i[Y] + byte)
         run(i[OUTPUT_SWEEP], (n, width, width, *streams, h, a, b, i[WEIGHT], i[BIAS]), coef)
@@ -133,6 +137,7 @@ def _backward_task(t, i, shape, ones, zeros, stats, partial):
     _, width, block, _, centred = shape
     start, end = _extent(t, shape)
     totals = np.empty((2, block))
+    mine = np.empty((4, block))
     coef = np.empty((6, block), ones.dtype)
     own = np.zeros((2, width), ones.dtype)
     for j in range(2):
@@ -145,7 +150,8 @@ def _backward_task(t, i, shape, ones, zeros, stats, partial):
     since = 0
     for r0 in range(start, end, block):
         n = min(block, end - r0)
-        affine_of_lines(0, n, 1, stats[:, r0 : r0 + n], ones, zeros, coef)
+        copy_columns(stats, r0, mine, 0, n)
+        affine_of_lines(0, n, 1, mine, ones, zeros, coef)
         for k in range(n):
             totals[0, k] = 0.0
             totals[1, k] = 0.0
@@ -154,7 +160,7 @@ def _backward_task(t, i, shape, ones, zeros, stats, partial):
         weights = (i[WEIGHT], i[BIAS])
         gated = i[GATED] + byte
         run(i[SUMS_SWEEP], (n, width, width, g, x, gated, h, a, b, *weights, s, q), (coef, totals))
-        gradient_of_rows(n, totals, stats[:, r0 : r0 + n], width, centred, coef)
+        gradient_of_rows(n, totals, mine, width, centred, coef)
         # what came out of the first sweep needs no activation's derivative any more
         streams = (gated if i[REUSED] else g, x, i[OTHER] + byte, i[DX] + byte)
         numbers = (h, a, b, *more, i[WEIGHT])

@@ -17,6 +17,7 @@ from numba import carray
 from equipoise.ops.jit import inline, splice
 from equipoise.ops.normalize.statistics import (
     affine_of_lines,
+    copy_columns,
     digits_lost,
     gradient_of_rows,
     sums_of_chunks,
@@ -98,7 +99,7 @@ def _clear(totals):
 
 
 @inline
-def _tile_statistics(i, n, byte, shape, eps, own, totals, coef, stats):
+def _tile_statistics(i, n, byte, shape, eps, own, totals, coef, mine):
     """Write the statistics of n positions."""
     _, width, places, block, _, centred = shape
     s, q = address(own, 0), address(own, block)
@@ -118,8 +119,8 @@ def _tile_statistics(i, n, byte, shape, eps, own, totals, coef, stats):
         run(i[MOMENTS_SWEEP], (*words, address(coef, 0), s, q), (coef, own))
         _flush(own, n, totals)
     for k in range(n):
-        stats[0, k] = coef[0, k]
-        write_statistics(totals, k, 1, np.float64(width), eps, centred, stats)
+        mine[0, k] = coef[0, k]
+        write_statistics(totals, k, 1, np.float64(width), eps, centred, mine)
 
 
 @inline
@@ -128,14 +129,17 @@ def _forward_task(t, i, shape, eps, ones, zeros, stats):
     start, end = _extent(t, shape)
     totals = np.empty((1, 2, block))
     own = np.zeros((2, block), ones.dtype)
+    mine = np.empty((4, block))
     coef = np.empty((3, block), ones.dtype)
     numbers = (address(coef, 0), address(coef, block), address(coef, 2 * block))
     for tile in range(start, end):
         n, first, line = _tile(tile, shape)
         byte = first * i[ITEM]
-        mine = stats[:, line : line + n]
         if i[PHASE] & SUMS:
             _tile_statistics(i, n, byte, shape, eps, own, totals, coef, mine)
+            copy_columns(mine, 0, stats, line, n)
+        else:
+            copy_columns(stats, line, mine, 0, n)
         affine_of_lines(0, n, 1, mine, ones, zeros, coef)
         streams = (i[GATED] + byte, i[Y] + byte)
         words = (width, n, places, *streams, i[WEIGHT], i[BIAS])
@@ -162,6 +166,7 @@ def _backward_task(t, i, shape, ones, zeros, stats, partial):
     start, end = _extent(t, shape)
     totals = np.empty((1, 2, block))
     own = np.zeros((2, block), ones.dtype)
+    mine = np.empty((4, block))
     coef = np.empty((6, block), ones.dtype)
     for j in range(2):
         for k in range(width):
@@ -173,7 +178,7 @@ def _backward_task(t, i, shape, ones, zeros, stats, partial):
     for tile in range(start, end):
         n, first, line = _tile(tile, shape)
         byte = first * i[ITEM]
-        mine = stats[:, line : line + n]
+        copy_columns(stats, line, mine, 0, n)
         affine_of_lines(0, n, 1, mine, ones, zeros, coef)
         _clear(totals)
         for c in range(0, width, RUN):

@@ -48,6 +48,15 @@ def write_statistics(partial, r, per, count, eps, centred, stats):
 
 
 @inline
+def copy_columns(source, first, target, begin, n):
+    """Copy n statistics: a loop over rows that lie without gaps becomes vector code."""
+    for j in range(4):
+        a, b = source[j, first : first + n], target[j, begin : begin + n]
+        for k in range(n):
+            b[k] = a[k]
+
+
+@inline
 def digits_lost(stats):
     """Tell whether any statistic is to be taken anew."""
     lost = 0

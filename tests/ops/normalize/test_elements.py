@@ -146,12 +146,24 @@ BREAKS = {
         "a row short of its chunk": {"min(shape[0], (t + 1) * shape[3])": "(t + 1) * shape[3]"},
         "a block short": {"n = min(block, end - r0)": "n = min(block - 1, end - r0)"},
         "sums of the rows before": {"            totals[0, k] = 0.0": "            pass"},
-        "the shift not the sweep's": {"own[0, k] = coef[0, k]": "own[0, k] = 0.0"},
+        "the shift not the sweep's": {"mine[0, k] = coef[0, k]": "mine[0, k] = 0.0"},
+        "the next row's statistics": {
+            "copy_columns(mine, 0, stats, r0, n)": "copy_columns(mine, 1, stats, r0, n)"
+        },
+        "another block's statistics": {
+            "copy_columns(stats, r0, mine, 0, n)": "copy_columns(stats, 0, mine, 0, n)"
+        },
         "sums never flushed": {"_flush(own, t, partial)\n": "pass\n"},
         "a run kept": {"            own[j, k] = 0\n": "            pass\n"},
         "always from g": {"gated if i[REUSED] else g": "g"},
     },
     "positions": {
+        "the next position's statistics": {
+            "copy_columns(mine, 0, stats, line, n)": "copy_columns(mine, 1, stats, line, n)"
+        },
+        "another tile's statistics": {
+            "copy_columns(stats, line, mine, 0, n)": "copy_columns(stats, 0, mine, 0, n)"
+        },
         "a tile short of its chunk": {
             "min(shape[0] * _tiles(shape), (t + 1) * shape[4])": "(t + 1) * shape[4]"
         },
@@ -159,7 +171,7 @@ BREAKS = {
         "the first sample's numbers": {"sample * shape[1] * places + p0": "p0"},
         "the first sample's statistics": {"sample * places + p0\n": "p0\n"},
         "sums of the positions before": {"            totals[0, j, k] = 0.0": "            pass"},
-        "the shift not the sweep's": {"stats[0, k] = coef[0, k]": "stats[0, k] = 0.0"},
+        "the shift not the sweep's": {"mine[0, k] = coef[0, k]": "mine[0, k] = 0.0"},
         "a run kept": {"            own[j, k] = 0\n": "            pass\n"},
         "one run of channels": {"range(0, width, RUN)": "range(0, min(width, RUN), RUN)"},
         "the first weights": {"i[WEIGHT] + past, i[BIAS] + past": "i[WEIGHT], i[BIAS]"},
