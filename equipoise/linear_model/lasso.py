@@ -52,7 +52,8 @@ class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
         X is never written to, whatever this says.
     tol : float, default 1e-4
         The fit ends when the duality gap is at most tol times the sum of squares of the centred
-        y.  It mostly ends at the gap of an exact solution, about 1e-15.
+        y.  It mostly ends at the gap of an exact solution, about 1e-15; where rows are many and
+        tol is at least 1e-8, at the smaller of tol and 1e-6.
     warm_start : bool, default False
         Start from the coefficients of the last fit.
     positive : bool, default False

@@ -39,7 +39,9 @@ PARAMETERS: dict[str, list] = {
 # rows a column, and values, from which some of the rows are tried first
 TALL, LARGE = 40, 1 << 20
 # rows a column that are tried, in runs of so many
-SHARE, RUN = 5, 64
+SHARE, RUN = 4, 64
+# sizes of what float32 can square and sum
+LEAST, MOST = 1e-12, 1e12
 
 
 class Settings(NamedTuple):
@@ -113,35 +115,41 @@ class Problem:
         gram = settings.gram if isinstance(settings.gram, np.ndarray) else None
         if gram is None and self._worth(settings.gram, many):
             gram = self.gram()
-        likely = None
+        share = None
         if alone is not None and gram is None and l1_ratio > 0.0 and is_tall(self.X):
-            likely = self._likely(settings, l1_ratio, alone, estimator)
-        q = self.design.correlate(y) if likely is None else None
+            share = self._share(settings, l1_ratio, alone, estimator)
+        q = self.design.correlate(y) if share is None else None
         solver = Solver(
             self.design, y, self.factors, q, gram,
-            positive=settings.positive, seed=settings.seed, method=method, first=likely,
+            positive=settings.positive, seed=settings.seed, method=method, share=share,
         )  # fmt: skip
-        if not np.isfinite(solver.work.q if q is None else q).all():
+        if q is not None and not np.isfinite(q).all():
             # overflow of finite numbers is reported with the coefficients
             check_finite(estimator, self.X)
         solver.why = f"{why}; " + (
             "cross products of all columns are known" if gram is not None
-            else "cross products only of columns that enter" if likely is None and self.design.dense
+            else "columns and their cross products by a share of the rows" if share is not None
+            else "cross products only of columns that enter" if self.design.dense
             else "cross products of columns that enter, where they cost less than sweeps"
-            if likely is None
-            else "cross products of columns that a share of the rows chose"
         )  # fmt: skip
         return solver
 
-    def _likely(self, settings, l1_ratio, alpha, estimator):
-        """Give the features that will be in use, by a fit to a share of the rows; None of many.
+    def _share(self, settings, l1_ratio, alpha, estimator):
+        """Fit to a share of the rows: (features that will be in use, cross products, coefficients).
 
-        A feature that is missed costs one more pass over X; one too many a column's products.
+        None where they are many.  A feature that is missed costs exact cross products and one
+        more pass over X.
         """
         count = max(SHARE * self.p, self.n // 32) // RUN + 1
-        X, y = some_rows(self.X, count), some_rows(self.y, count)
+        # float32 of a column far from zero would lose what it varies by
+        shift = self.X[0].astype(np.float64) * self.fit_intercept
+        assert isinstance(self.design, designs.Dense)
+        X, y = self.design.runs(count, RUN, shift), some_rows(self.y, count)
         weights = None if self.weights is None else some_rows(self.weights, count)
         if weights is not None and not weights.sum() > 0.0:
+            return None
+        # whose squares float32 holds; what is not finite is named elsewhere
+        if not LEAST < max(X.max(), -X.min()) < MOST:
             return None
         weights = None if weights is None else weights * (len(y) / weights.sum())
         part = Problem(
@@ -149,17 +157,25 @@ class Problem:
             factors=self.factors,
         )  # fmt: skip
         solver = part.solver(part.target(), settings, l1_ratio, estimator=estimator)
+        work = solver.work
+        work.keep(np.float32)
         l1, l2 = alpha * l1_ratio * part.n, alpha * (1.0 - l1_ratio) * part.n
-        solver.solve(l1, l2, 1e-4 * solver.work.yy, 100)
+        solver.solve(l1, l2, 1e-4 * work.yy, 100)
         # what nearly enters on few rows may well enter on all
         size = solver.c if settings.positive else np.abs(solver.c)
         likely = (size >= 0.7 * l1 * part.factors) & (part.factors < np.inf)
-        likely[solver.work.index[solver.work.w != 0.0]] = True
+        likely[work.index[work.w != 0.0]] = True
         if 2 * np.count_nonzero(likely) > self.p or not likely.any():
             return None
-        if self.design.lazy and isinstance(self.design, designs.Dense):
-            self.design.guess(designs.means(X, weights))
-        return np.flatnonzero(likely)
+        if (likely & ~work.member).any():
+            work.add(np.flatnonzero(likely & ~work.member))
+        if self.design.lazy:
+            self.design.offset[:] = shift + designs.means(X, weights)
+        at = np.flatnonzero(likely[work.index])
+        index, G = work.index[at], work.G[at[:, None], at]
+        ratio = self.design.scale[index] / part.design.scale[index]
+        G *= self.n / part.n / (ratio[:, None] * ratio)
+        return index, G, work.w[at] * ratio
 
     def _worth(self, asked, many):
         """Tell whether all cross products cost less than the passes that they save."""
@@ -187,12 +203,9 @@ def is_tall(X) -> bool:
 
 
 def some_rows(a, count):
-    """Copy ``count`` runs of rows from all over ``a`` (n, p) or (n,)."""
+    """Copy ``count`` runs of entries from all over ``a`` (n,)."""
     step = len(a) // count
-    if a.ndim == 2 and not a.flags.c_contiguous:
-        return a.T[:, : count * step].reshape(-1, count, step)[:, :, :RUN].reshape(a.shape[1], -1).T
-    runs = a[: count * step].reshape(count, step, *a.shape[1:])[:, :RUN]
-    return runs.reshape(-1, *a.shape[1:])
+    return a[: count * step].reshape(count, step)[:, :RUN].reshape(-1)
 
 
 def seed_of(random_state, selection) -> int:

@@ -15,10 +15,14 @@ ROWS = 1024
 BLOCK = 64
 # columns whose sums stay in the first-level cache while rows go by
 TILE = 1024
+# columns from which on four rows at once are read as fast as one
+WIDE = 256
 # groups of rows that are summed apart
 GROUPS = 8
-# rows that are gathered together: a line of the cache in each column of the copy
-LINE = 8
+# rows of a few hundred columns that stay in the second-level cache
+NEAR = 512
+# rows that are gathered together: a few lines of the cache in each column of the copy
+LINE = 64
 
 
 @fast
@@ -59,29 +63,31 @@ def _add_one(a, va, sums):
 
 def _correlate_rows(x, n, p, v, out, sums):
     """Do the same for a matrix in C order; ``sums`` (GROUPS, k, p) is scratch."""
-    groups = sums.shape[0]
+    groups, count = sums.shape[0], v.shape[0]
     per = -(-n // groups)
     tiles = -(-p // TILE)
+    flat_sums = sums.reshape(-1)
     for task in prange(groups * tiles):
         group, tile = np.int64(task) // tiles, np.int64(task) % tiles
         first, size = tile * TILE, min(TILE, p - tile * TILE)
+        place = group * count * p + first
         i, last = group * per, min(n, (group + 1) * per)
-        for k in range(v.shape[0]):
+        for k in range(count):
             sums[group, k, first : first + size] = 0.0
-        while i + 4 <= last:
+        while size >= WIDE and i + 4 <= last:
             o = i * p + first
-            for k in range(v.shape[0]):
+            for k in range(count):
                 _add_four(
                     window(x, o, size), window(x, o + p, size),
                     window(x, o + 2 * p, size), window(x, o + 3 * p, size),
                     v[k, i], v[k, i + 1], v[k, i + 2], v[k, i + 3],
-                    sums[group, k, first : first + size],
+                    window(flat_sums, place + k * p, size),
                 )  # fmt: skip
             i += 4
         while i < last:
-            for k in range(v.shape[0]):
+            for k in range(count):
                 _add_one(
-                    window(x, i * p + first, size), v[k, i], sums[group, k, first : first + size]
+                    window(x, i * p + first, size), v[k, i], window(flat_sums, place + k * p, size)
                 )
             i += 1
     for k in range(v.shape[0]):
@@ -102,6 +108,24 @@ def _copy_weighted(a, offset, factor, weights, out):
         out[i] = (np.float64(a[i]) - offset) * factor * weights[i]
 
 
+@inline
+def _copy(a, out):
+    for i in range(out.shape[0]):
+        out[i] = a[i]
+
+
+@inline
+def _pick(row, columns, means, factors, root, lines):
+    for k in range(columns.shape[0]):
+        lines[k * LINE] = (row[columns[k]] - means[k]) * factors[k] * root
+
+
+@inline
+def _spread(lines, out):
+    for i in range(out.shape[0]):
+        out[i] = lines[i]
+
+
 def _gather(x, step_row, step_column, first, chosen, order, offset, scale, roots, out):
     """Copy columns, centred and scaled, into the rows of ``out`` (m, rows), from row ``first``.
 
@@ -120,17 +144,22 @@ def _gather(x, step_row, step_column, first, chosen, order, offset, scale, roots
                     column, offset[j], 1.0 / scale[j], roots[first : first + rows], out[k]
                 )
     else:
-        columns, means, factors = chosen[order], np.empty(m), np.empty(m)
-        for k in range(m):
-            means[k], factors[k] = offset[columns[k]], 1.0 / scale[columns[k]]
-        for low in range(0, rows, LINE):
-            high = min(rows, low + LINE)
-            for i in range(low, high):
-                row = window(x, (first + i) * step_row, step_row)
-                root = 1.0 if roots.shape[0] == 0 else roots[first + i]
+        flat_out = out.reshape(-1)
+        columns, means, factors = chosen[order], offset[chosen[order]], 1.0 / scale[chosen[order]]
+        for part in prange(-(-rows // ROWS)):
+            low = np.int64(part) * ROWS
+            lines, whole = np.empty(m * LINE, out.dtype), np.empty(step_row)
+            for row in range(low, min(rows, low + ROWS), LINE):
+                size = min(LINE, rows - row)
+                for i in range(size):
+                    root = 1.0 if roots.shape[0] == 0 else roots[first + row + i]
+                    # memory is read ahead where all of it is read
+                    _copy(window(x, (first + row + i) * step_row, step_row), whole)
+                    _pick(whole, columns, means, factors, root, window(lines, i, m * LINE - i))
                 for k in range(m):
-                    value = (np.float64(row[columns[k]]) - means[k]) * factors[k]
-                    out[order[k], i] = value * root
+                    _spread(
+                        window(lines, k * LINE, size), window(flat_out, order[k] * rows + row, size)
+                    )
 
 
 def _sums(x, step_row, step_column, chosen, weights, out):
@@ -138,11 +167,11 @@ def _sums(x, step_row, step_column, chosen, weights, out):
     n = weights.shape[0]
     out[:] = 0.0
     if step_row == 1:
-        for k in range(chosen.shape[0]):
+        for k in prange(chosen.shape[0]):
             for row in range(0, n, ROWS):
                 size = min(ROWS, n - row)
                 column = window(x, chosen[k] * step_column + row, size)
-                out[k] += _dot(column, weights[row : row + size])
+                out[k] += _dot(column, window(weights, row, size))
     else:
         for i in range(n):
             for k in range(chosen.shape[0]):
@@ -174,7 +203,88 @@ def _combine(x, step_row, step_column, chosen, factors, out):
             out[i] += _dot(window(x, i * step_row, step_row), every)
 
 
+@inline
+def _add_same(a, v, sums):
+    for i in range(sums.shape[0]):
+        sums[i] += a[i] * v
+
+
+@fast
+def _dot_same(a, v):
+    s = np.float32(0.0)
+    for i in range(v.shape[0]):
+        s += a[i] * v[i]
+    return s
+
+
+@inline
+def _leave(y, roots, base, r, v):
+    if roots.shape[0] == 0:
+        for i in range(r.shape[0]):
+            r[i] = y[i] - (np.float64(v[i]) - base)
+            v[i] = r[i]
+    else:
+        for i in range(r.shape[0]):
+            r[i] = y[i] - roots[i] * (np.float64(v[i]) - base)
+            v[i] = roots[i] * r[i]
+
+
+def _slope(x, factors, base, y, roots, r, v, parts):
+    """Fill r = y − √s (Σ columns × factors − base), v = √s r, and multiply columns with v.
+
+    Row i of ``parts`` (GROUPS, p) is the sum over a share of the rows; ``roots`` are the square
+    roots of the rows' weights, or empty.  ``x``, ``factors`` and ``v`` are float32, in which
+    NEAR rows are summed.
+    """
+    groups, p = parts.shape
+    n = y.shape[0]
+    per = -(-n // groups)
+    for task in prange(groups):
+        group = np.int64(task)
+        parts[group] = 0.0
+        last = min(n, (group + 1) * per)
+        for row in range(group * per, last, NEAR):
+            size = min(NEAR, last - row)
+            right = window(v, row, size)
+            for i in range(size):
+                right[i] = 0.0
+            for j in range(p):
+                _add_same(window(x, j * n + row, size), factors[j], right)
+            weights = window(roots, row, size if roots.shape[0] else 0)
+            _leave(window(y, row, size), weights, base, window(r, row, size), right)
+            for j in range(p):
+                parts[group, j] += np.float64(_dot_same(window(x, j * n + row, size), right))
+
+
+def _take_runs(x, step_row, step_column, step, run, shift, out):
+    """Copy ``run`` of every ``step`` rows, less a shift of each column, into columns (p, rows).
+
+    ``run`` is a multiple of LINE.
+    """
+    p, rows = out.shape
+    if step_row == 1:
+        for column in prange(p):
+            j = np.int64(column)
+            for first in range(0, rows, run):
+                source = window(x, j * step_column + first // run * step, run)
+                _copy_shifted(source, shift[j], 1.0, out[j, first : first + run])
+    else:
+        for some in prange(rows // LINE):
+            at = np.int64(some) * LINE
+            first = at // run * step + at % run
+            lines = np.empty(p * LINE, out.dtype)
+            for i in range(LINE):
+                row = window(x, (first + i) * step_row, p)
+                for j in range(p):
+                    lines[j * LINE + i] = np.float64(row[j]) - shift[j]
+            for j in range(p):
+                for i in range(LINE):
+                    out[j, at + i] = lines[j * LINE + i]
+
+
 combine = Kernel(_combine)
+slope = Kernel(_slope)
+take_runs = Kernel(_take_runs)
 sums = Kernel(_sums)
 correlate_columns = Kernel(_correlate_columns)
 correlate_rows = Kernel(_correlate_rows)

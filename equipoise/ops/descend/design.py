@@ -12,8 +12,8 @@ from equipoise.ops.descend import dense, sparse
 
 # rows that are gathered at once where columns are not kept: a megabyte for a few hundred
 CHUNK_BYTES = 1 << 20
-# bytes of X from which one thread's reading is slower than two threads that wait for each other
-POOLED = 1 << 23
+# bytes from which one thread's reading is slower than two threads that wait for each other
+POOLED = 1 << 22
 EMPTY = np.empty(0)
 
 
@@ -33,6 +33,12 @@ def flat(x):
     if x.flags.writeable:
         return x.reshape(-1, order="A")
     return np.asarray(_Memory(x))
+
+
+def pooled(size):
+    """Give ``size``, in bytes, where a pool of threads reads it faster than one, else 0."""
+    beside = current_thread() is not main_thread()
+    return 0 if beside or size < POOLED else size
 
 
 class Design:
@@ -55,14 +61,12 @@ class Design:
         self.offset, self.scale = offset, scale
         self.total = float(self.n if weights is None else weights.sum())
         self.lazy, self.known = lazy, np.zeros(self.p if lazy else 0, bool)
-        self.guessed = False
         self.bytes = X.nbytes if isinstance(X, np.ndarray) else X.data.nbytes + X.indices.nbytes
 
     @property
     def work(self):
         """Count the bytes of a pass that is worth a pool of threads; 0 of any other."""
-        beside = current_thread() is not main_thread()
-        return 0 if beside or self.bytes < POOLED else self.bytes
+        return pooled(self.bytes)
 
     def weighted(self, v):
         """Give √s v."""
@@ -115,6 +119,10 @@ class Dense(Design):
         self.by_column = bool(X.flags.f_contiguous)
         self.steps = (1, self.n) if self.by_column else (self.p, 1)
 
+    def _work(self, columns):
+        """Give the bytes in so many columns, or 0 where one thread is enough."""
+        return pooled(self.n * columns * self.X.itemsize)
+
     def _correlate(self, v, out):
         if self.by_column:
             dense.correlate_columns(self.work, self.flat, self.n, self.p, v, out)
@@ -127,18 +135,21 @@ class Dense(Design):
         self._see(chosen)
         last = self.n if last is None else last
         out = np.empty((len(chosen), last - first)) if out is None else out
-        dense.gather(
-            0, self.flat, *self.steps, first, chosen, np.argsort(chosen), self.offset, self.scale,
-            self.roots, out,
-        )  # fmt: skip
+        self._gather(chosen, first, self.roots, out)
         return out
+
+    def _gather(self, chosen, first, roots, out):
+        dense.gather(
+            self._work(len(chosen)) if len(out.T) == self.n else 0, self.flat, *self.steps,
+            first, chosen, np.argsort(chosen), self.offset, self.scale, roots, out,
+        )  # fmt: skip
 
     def _sums(self, chosen, weights):
         if len(chosen) > self.p // 4 and not self.by_column:
             # the lines of the cache hold most columns anyway
             return self._plain(weights)[chosen]
         sums = np.empty(len(chosen))
-        dense.sums(0, self.flat, *self.steps, chosen, weights, sums)
+        dense.sums(self._work(len(chosen)), self.flat, *self.steps, chosen, weights, sums)
         return sums
 
     def chunks(self, chosen):
@@ -150,36 +161,45 @@ class Dense(Design):
             part = buffer if last - first == buffer.shape[1] else None
             yield first, last, self.columns(chosen, first, last, part)
 
-    def guess(self, offset):
-        """Take means that are nearly right; the columns read first correct their own by them."""
-        self.offset[:], self.guessed = offset, self.lazy
+    def near(self, chosen):
+        """Give a design of these columns, copied in float32, for many calls of `slope`.
+
+        They are copied less offsets that are nearly right: what is left to subtract is small.
+        """
+        copy, every = np.empty((len(chosen), self.n), np.float32), np.arange(len(chosen))
+        self._gather(chosen, 0, EMPTY, copy)
+        found = Dense(copy.T, self.weights, np.zeros(len(chosen)), np.ones(len(chosen)), self.lazy)
+        found._see(every)
+        if self.lazy:
+            self.offset[chosen] += found.offset * self.scale[chosen]
+            self.known[chosen] = True
+        return found
+
+    def slope(self, factors, y):
+        """Give r = y − X w, of a float32 X, and its products with all columns, nearly."""
+        r, v = np.empty(self.n), np.empty(self.n, np.float32)
+        parts = np.empty((dense.GROUPS, self.p))
+        base = float(factors @ self.offset)
+        with np.errstate(over="ignore"):
+            single = factors.astype(np.float32)
+        dense.slope(self._work(self.p), self.flat, single, base, y, self.roots, r, v, parts)
+        return r, parts.sum(0) - v.sum(dtype=np.float64) * self.offset
+
+    def runs(self, count, size, shift):
+        """Copy ``count`` runs of rows from all over X, in float32, less ``shift`` (p,)."""
+        out = np.empty((self.p, count * size), np.float32)
+        step = self.n // count
+        dense.take_runs(pooled(out.nbytes), self.flat, *self.steps, step, size, shift, out)
+        return out.T
 
     def products(self, index, m, y=None):
         """Give products of the last m of the columns with them all (m, k), and with y (m,) or 0."""
-        if self.guessed:
-            return self._first_products(index, y)
         out, q = np.zeros((m, len(index))), np.zeros(m)
         for first, last, z in self.chunks(index):
             out += z[-m:] @ z.T
             if y is not None:
                 q += z[-m:] @ y[first:last]
         return out, q
-
-    def _first_products(self, index, y):
-        """Do so for columns behind means that are nearly right, correcting the means on the way.
-
-        With d the mean of what was taken for centred, Σ (a − d_a)(b − d_b) = Σ ab − n d_a d_b:
-        of a small d nothing cancels.
-        """
-        self.guessed, self.known[index] = False, True
-        out, q, d = np.zeros((len(index), len(index))), np.zeros(len(index)), np.zeros(len(index))
-        for first, last, z in self.chunks(index):
-            out += z @ z.T
-            q += z @ y[first:last]
-            d += z.sum(1) if self.weights is None else z @ self.roots[first:last]
-        d /= self.total
-        self.offset[index] += d * self.scale[index]
-        return out - self.total * d[:, None] * d, q
 
     def gram(self):
         """Give the cross products (p, p) of all columns."""

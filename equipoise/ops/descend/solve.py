@@ -13,6 +13,8 @@ JOIN = 100
 # a gap this small, relative to ‖y‖², is rounding
 ROUNDING = 1e-14
 NOTHING = np.empty(0)
+# gaps, relative to ‖y‖², between which steps on a share's cross products end
+FINE, COARSE = 1e-8, 1e-6
 
 
 class Fit(NamedTuple):
@@ -38,8 +40,8 @@ class Solver:
         Of each feature's penalty: 0 is free, inf is out.
     q : None or float64 (p,)
         Products of the columns with y, where they are known.
-    first : None or int64 (m,)
-        Features to begin with, without a pass over X that ranks them all.
+    share : None or (features (m,), cross products (m, m), coefficients (m,))
+        What a share of the rows says, to begin with, without a pass over X that ranks all.
     gram : None or float64 (p, p)
         Cross products of all columns; with them no pass over X is needed.
     method : "follow" or "descend"
@@ -49,13 +51,15 @@ class Solver:
 
     def __init__(
         self, design, y, factors, q=None, gram=None, positive=False, seed=0, method="follow",
-        first=None,
+        share=None,
     ):  # fmt: skip
         self.design, self.factors = design, factors
         self.positive, self.seed, self.method = positive, seed, method
-        self.passes = int(q is None and first is None)
-        q = design.correlate(y) if q is None and first is None else q
-        if gram is None:
+        self.passes = int(q is None and share is None)
+        q = design.correlate(y) if q is None and share is None else q
+        if share is not None:
+            self.work = Working.of_share(design, y, *share)
+        elif gram is None:
             self.work = Working(design, y, q)
         else:
             self.work = Working.of_gram(design, y, q, gram)
@@ -64,9 +68,7 @@ class Solver:
         # correlations of all features with the residual, None before the first pass
         self.c: Any = q
         self.before, self.rise = NOTHING, 0.0
-        if first is not None:
-            self.work.add(first)
-        self.level = self.entry(*((q, factors) if first is None else (self.work.q, factors[first])))
+        self.level = 0.0 if share is not None else self.entry(q, factors)
         self.warm, self.squares = False, 0.0
 
     def entry(self, c, f):
@@ -97,22 +99,28 @@ class Solver:
             if gap <= target:
                 return Fit(self.coefficients(), gap, 0, 0, 0, 0)
         gap = np.inf
+        if work.rough and (target < FINE * work.yy or not work.copies()):
+            work.settle()
         while True:
             known, last = len(work.index), gap
             level = self._grow(l1)
             L1, L2 = self._penalties(level), self._penalties(l2)
             l0 = np.maximum(self._penalties(min(self.level, 1e300)), L1)
             aim = 0.2 * target if level == l1 else max(0.2 * target, 1e-4 * work.yy)
-            if len(work.index):
-                work.minimise(
-                    l0, L1, L2, self.positive, aim, limit - work.sweeps, self.seed, self.method
-                )
+            left = limit - work.sweeps
+            if work.rough:
+                aim = 0.5 * min(target, COARSE * work.yy)
+                work.refine(L1, L2, self.positive, aim, left, self.seed, self.method)
+            elif len(work.index):
+                work.minimise(l0, L1, L2, self.positive, aim, left, self.seed, self.method)
             gap = self._certify(level, l1, l2)
             rounds += 1
             # nothing joined and nothing was gained: this is what rounding allows
             stuck = level == l1 and known == len(work.index) and gap > 0.9 * last
             if gap <= target or stuck or np.isnan(gap) or work.sweeps >= limit or rounds >= budget:
                 break
+            if work.rough:
+                work.settle()
         sweeps, events = work.sweeps - before[0], work.events - before[1]
         passes = self.passes - before[2]
         return Fit(self.coefficients(), gap, sweeps, events, passes, rounds)
