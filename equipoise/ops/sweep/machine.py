@@ -20,6 +20,7 @@ _lock = threading.Lock()
 def _target() -> Any:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    llvm.initialize_native_asmparser()
     return llvm.Target.from_default_triple()
 
 
