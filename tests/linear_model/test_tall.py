@@ -94,9 +94,11 @@ def test_sizes_that_float32_cannot_square(scale):
     np.testing.assert_allclose(found, Lasso(alpha=0.1, tol=1e-12).fit(X, y).coef_, atol=1e-3)
 
 
-def test_one_pass_is_enough():
-    X, y = drawn()
-    info = Lasso(alpha=0.1).fit(X, y).solver_info_
+@pytest.mark.parametrize("tol", [1e-4, 1e-6, 1e-7])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_one_pass_is_enough(order, tol):
+    X, y = drawn(order)
+    info = Lasso(alpha=0.1, tol=tol).fit(X, y).solver_info_
     assert "share of the rows" in info["why"]
     assert info["passes"] == 1
     assert info["working_set"] < P // 2
