@@ -1,5 +1,7 @@
 """``python -m equipoise``: the command line."""
 
+import sys
+
 from equipoise.cli import main
 
-main()
+sys.exit(main())

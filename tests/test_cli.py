@@ -237,6 +237,15 @@ def test_version(capsys):
     assert capsys.readouterr().out.strip() == equipoise.__version__
 
 
+def test_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "equipoise", "scale", "show", "nowhere.safetensors"],
+        capture_output=True, text=True, timeout=100,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "nowhere.safetensors" in done.stderr
+
+
 @pytest.mark.parametrize("words", [["--help"], ["-h"], ["study", "--help"], ["bench", "--help"]])
 def test_help(capsys, words):
     assert cli.main(words) == 0

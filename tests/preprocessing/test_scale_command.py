@@ -370,6 +370,9 @@ def test_a_damaged_checkpoint_is_refused(made, place, capsys):
 )
 def test_a_broken_apply_leaves_no_half_file(number, many):
     Path("out.csv").write_text("older")
+    # so many that it is at it when the signal comes, however late that is
+    for k in range(4, 150):
+        os.link("many/0.parquet", f"many/{k}.parquet")
     process = start("apply", "whole.safetensors", "many", "-o", "out.csv")
 
     def writes():
