@@ -15,8 +15,9 @@ $(READY): pyproject.toml constraints.txt
 study: $(READY)
 	$(BIN)/equipoise study --out reports/study
 
+# two processes, a file of tests in one of them
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 slow: $(READY)
 	$(BIN)/python -m pytest -m slow
