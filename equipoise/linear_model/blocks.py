@@ -17,8 +17,6 @@ from equipoise.ops.dispatch import forked
 BLOCK = 1 << 17
 # a larger block feeds BLAS's own threads better than several small ones on ours
 POOLED = 512
-# pieces of a sum, merged in order: as many at any number of threads, for the same bits
-PIECES = 16
 
 
 @cache
@@ -108,9 +106,3 @@ def buffer(rows: int, columns: int, like, dtype=np.float64) -> np.ndarray:
     if getattr(like, "flags", None) is not None and like.flags.f_contiguous:
         return np.empty((columns, rows), dtype).T
     return np.empty((rows, columns), dtype)
-
-
-def groups(items: list, count: int) -> list[list]:
-    """Deal ``items`` into at most ``count`` runs of neighbours."""
-    size = -(-len(items) // count)
-    return [items[i : i + size] for i in range(0, len(items), size)]

@@ -1,16 +1,18 @@
-"""Means and centred cross products of [X y] by BLAS: the state of CoMoments, in few passes.
+"""Means and centred cross products of [X y]: the state of CoMoments, in few passes.
 
-Blocks of rows are shifted by the mean of the first rows, centred by their own mean, multiplied
-while they are in the cache, and merged by Chan's formula; nothing of X's size is made.
+Up to some hundred columns chunks of rows are centred by their own means and merged by Chan's
+formula; more are centred block by block and multiplied by BLAS.  Nothing of X's size is made.
 """
 
+from collections.abc import Iterator
 from functools import reduce
 from typing import Any
 
 import numpy as np
 
-from equipoise.linear_model.blocks import PIECES, POOLED, buffer, groups, over, row_step, spans
+from equipoise.linear_model.blocks import POOLED, buffer, over, row_step, spans
 from equipoise.ops.moments.comoments import _split
+from equipoise.ops.products.op import cross_products
 
 # sparse columns fuller than this are centred before they are multiplied
 DENSE = 0.25
@@ -58,6 +60,14 @@ class Rows:
         np.subtract(y, shift[self.p :], out=out[:, self.p :])
         return out
 
+    def parts(self) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """Give X, y, weights and the rows that count: all at once, sparse ones by the block."""
+        if not is_sparse(self.X):
+            yield self.X, self.y, self.weights, self.rows
+            return
+        for span in spans(self.n, row_step(self.n, self.p + self.q)):
+            yield self.x(span), self.of(self.y, span), self.of(self.weights, span), None
+
     def first_mean(self):
         """Give the mean of a few rows: a shift that keeps sums small."""
         span = slice(0, min(self.n, 64))
@@ -80,48 +90,21 @@ def state(rows: Rows):
 
 
 def _merged(rows):
-    """One pass: a block is centred by its own mean, and all blocks merge at once.
+    """One pass: chunks of rows are centred by their own means, and all merge at once.
 
-    With the means m_b of the blocks, m2 = Σ_b m2_b + Σ_b count_b (m_b - mean)(m_b - mean)ᵀ, Chan's
-    formula for many.
+    With the means m_b of the chunks, m2 = Σ_b m2_b + Σ_b count_b (m_b - mean)(m_b - mean)ᵀ,
+    Chan's formula for many.
     """
-    cuts = groups(spans(rows.n, row_step(rows.n, rows.p + rows.q)), PIECES)
     shift = rows.first_mean()
-
-    def piece(run):
-        memory: Any = None
-        within, parts = 0.0, []
-        for span in run:
-            memory = rows.shifted(span, shift, memory)
-            count, mean = _centre(memory, rows.of(rows.weights, span))
-            within = within + memory.T @ memory
-            parts.append((count, mean))
-        return within, parts
-
-    found = over(cuts, piece, pooled=rows.n * (rows.p + rows.q) > 1 << 16)
-    parts = [part for _, some in found for part in some]
-    counts, means = np.array([c for c, _ in parts]), np.array([m for _, m in parts])
+    found = [cross_products(*part, shift) for part in rows.parts()]
+    counts, means, within = zip(*found, strict=True)
+    counts, means = np.concatenate(counts), np.concatenate(means)
     count = float(counts.sum())
     if count == 0:
         return 0.0, shift * np.nan, shift * 0, np.zeros((len(shift), len(shift)))
     mean = counts @ means / count
     between = (means - mean) * np.sqrt(counts)[:, None]
-    m2 = reduce(np.add, (within for within, _ in found)) + between.T @ between
-    return count, *_split(shift, mean), m2
-
-
-def _centre(z, weights):
-    """Centre ``z`` in place and weight it; give its weight and its mean."""
-    if weights is None:
-        count = float(len(z))
-        mean = np.ones(len(z)) @ z / max(count, 1.0)
-        z -= mean
-        return count, mean
-    count = float(weights.sum())
-    mean = weights @ z / (count if count > 0 else 1.0)
-    z -= mean
-    z *= np.sqrt(weights)[:, None]
-    return count, mean
+    return count, *_split(shift, mean), reduce(np.add, within) + between.T @ between
 
 
 def _in_two_passes(rows):

@@ -1,0 +1,131 @@
+"""Products of small matrices, tile by tile: the sums of a tile stay in registers.
+
+BLAS packs its operands anew for each call, which takes longer than the products themselves where
+a matrix has few columns.  Here blocks of rows lie ready in the cache.
+"""
+
+from llvmlite import ir
+from numba import types
+
+from equipoise.ops.jit import emits, inline
+from equipoise.ops.products.layout import ITEM, SIDE
+from equipoise.ops.sweep.lanes import LONG, POINTER, WORD, intrinsic, suffix
+
+# vectors of a tile
+STRIP = 3
+
+_DOUBLE = ir.DoubleType()
+_VECTOR = ir.VectorType(_DOUBLE, SIDE)
+
+
+class _Tile:
+    """Emits out[i, j] += Σ_k a[i, k] b[k, j] for a few rows and a few vectors of columns."""
+
+    def __init__(self, builder, rows, vectors, args):
+        self.b, self.rows, self.vectors = builder, rows, vectors
+        self.a, self.a_row, self.a_step, self.b_at, self.b_step, self.out, self.pitch, self.k = args
+
+    def emit(self):
+        """Emit the loop over k between the loads and the stores of the sums."""
+        b = self.b
+        places = [
+            self._at(self.out, b.mul(self.pitch, LONG(i)), v)
+            for i in range(self.rows)
+            for v in range(self.vectors)
+        ]
+        start = [b.load(place, typ=_VECTOR, align=ITEM) for place in places]
+        rows = [b.mul(self.a_row, LONG(i)) for i in range(self.rows)]
+        before, body, after = b.block, b.append_basic_block(), b.append_basic_block()
+        b.branch(body)
+        b.position_at_end(body)
+        kinds = [LONG] * 3 + [_VECTOR] * len(start)
+        phis = [b.phi(kind) for kind in kinds]
+        k, a, row, *sums = phis
+        new = [
+            b.add(k, LONG(1)),
+            b.add(a, b.mul(self.a_step, LONG(ITEM))),
+            b.add(row, b.mul(self.b_step, LONG(ITEM))),
+            *self._step(a, rows, row, sums),
+        ]
+        for phi, first, value in zip(phis, [LONG(0), self.a, self.b_at, *start], new, strict=True):
+            phi.add_incoming(first, before)
+            phi.add_incoming(value, body)
+        b.cbranch(b.icmp_signed("<", new[0], self.k), body, after)
+        b.position_at_end(after)
+        for place, value in zip(places, new[3:], strict=True):
+            b.store(value, place, align=ITEM)
+
+    def _step(self, a, rows, row, sums):
+        """Emit one k: each number of a times the vectors of a row of b."""
+        b, name = self.b, f"llvm.fmuladd.{suffix(_VECTOR)}"
+        vectors = [
+            b.load(self._at(row, LONG(0), v), typ=_VECTOR, align=ITEM) for v in range(self.vectors)
+        ]
+        for i, offset in enumerate(rows):
+            number = self._splat(b.load(self._at(a, offset), typ=_DOUBLE))
+            for v, vector in enumerate(vectors):
+                operands = [number, vector, sums[i * self.vectors + v]]
+                yield intrinsic(b, name, _VECTOR, operands)
+
+    def _at(self, address, offset, vector=0):
+        """Give a pointer ``offset`` numbers and some vectors behind an address."""
+        index = self.b.add(offset, LONG(SIDE * vector))
+        return self.b.inttoptr(self.b.add(address, self.b.mul(index, LONG(ITEM))), POINTER)
+
+    def _splat(self, number):
+        none = ir.Constant(_VECTOR, ir.Undefined)
+        zeros = ir.Constant(ir.VectorType(WORD, SIDE), [0] * SIDE)
+        return self.b.shuffle_vector(self.b.insert_element(none, number, WORD(0)), none, zeros)
+
+
+def _emits(rows, vectors):
+    def tile(typingctx, a, a_row, a_step, b, b_step, out, pitch, k):
+        def codegen(context, builder, signature, args):
+            _Tile(builder, rows, vectors, args).emit()
+            return context.get_dummy_value()
+
+        return types.none(*(types.int64,) * 8), codegen
+
+    return emits(tile)
+
+
+_one, _two, _three = (_emits(SIDE, vectors) for vectors in range(1, STRIP + 1))
+_row_of_one, _row_of_four = _emits(1, 1), _emits(1, 4)
+
+
+@inline
+def multiply(a, a_row, a_step, b, b_step, out, pitch, rows, vectors, k):
+    """Add a b to ``out``: a is (rows, k), b is (k, columns), ``rows`` a multiple of SIDE.
+
+    All are addresses of float64 numbers; ``a_row`` and ``a_step`` numbers lie between neighbours
+    of a's rows and columns, ``b_step`` and ``pitch`` between the rows of b and of ``out``, whose
+    columns lie without gaps and fill ``vectors`` vectors.
+    """
+    at = 0
+    while at < vectors:
+        left, o = vectors - at, ITEM * SIDE * at
+        # 4 are two pairs: a single vector leaves the processor waiting
+        width = STRIP if left == STRIP or left > STRIP + 1 else min(left, 2)
+        for i in range(0, rows, SIDE):
+            ai, oi = a + ITEM * i * a_row, out + ITEM * i * pitch + o
+            if width == 3:
+                _three(ai, a_row, a_step, b + o, b_step, oi, pitch, k)
+            elif width == 2:
+                _two(ai, a_row, a_step, b + o, b_step, oi, pitch, k)
+            else:
+                _one(ai, a_row, a_step, b + o, b_step, oi, pitch, k)
+        at += width
+
+
+@inline
+def combine(a, a_step, b, b_step, out, vectors, k):
+    """Add Σ_k a[k] b[k] to the numbers at ``out``: `multiply` for a single row of a."""
+    at = 0
+    while at < vectors:
+        o = ITEM * SIDE * at
+        if vectors - at >= 4:
+            _row_of_four(a, 0, a_step, b + o, b_step, out + o, 0, k)
+            at += 4
+        else:
+            _row_of_one(a, 0, a_step, b + o, b_step, out + o, 0, k)
+            at += 1
