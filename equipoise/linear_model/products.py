@@ -96,7 +96,7 @@ def _merged(rows):
     Chan's formula for many.
     """
     shift = rows.first_mean()
-    found = [cross_products(*part, shift) for part in rows.parts()]
+    found = [cross_products(x, y, w, r, shift) for x, y, w, r in rows.parts()]
     counts, means, within = zip(*found, strict=True)
     counts, means = np.concatenate(counts), np.concatenate(means)
     count = float(counts.sum())
