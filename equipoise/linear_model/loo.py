@@ -14,7 +14,9 @@ from equipoise.linear_model import exact
 from equipoise.linear_model.blocks import BLOCK, over, spans
 from equipoise.linear_model.exact import Reduced, inverse_filter, spectrum
 from equipoise.linear_model.kernel import Kernel
+from equipoise.linear_model.products import is_sparse
 from equipoise.moments import Moments
+from equipoise.ops.products.op import LeaveOneOut
 
 
 class Errors(NamedTuple):
@@ -51,45 +53,49 @@ class TallLOO:
         rows = slice(None) if fit.rows is None else fit.rows
         self.weights = None if fit.weights is None else fit.weights[rows]
         self.y = fit.y[rows] - fit.y_offset
-        # of one row as it is: weights come in where its leverage does
-        self.design = fit.design()
-        self.design.root = None
 
     def sweep(self, alphas, use):
         """Call ``use(span, errors)``, errors (rows, q, alphas) unweighted; give the results."""
-        filters = inverse_filter(self.values, alphas)
-        C = (self.V.T @ self.right)[:, :, None] * filters[:, None]
-        C = C.reshape(len(C), -1)
-        base = 0.0
-        if self.fit.model.fit_intercept:
-            base = 1.0 / (self.fit.n if self.weights is None else self.weights.sum())
+        fit, base = self.fit, 0.0
+        if fit.model.fit_intercept:
+            base = 1.0 / (fit.n if self.weights is None else self.weights.sum())
+        free = len(fit.factors.free)
+        ones = np.ones((free, len(alphas)))
+        filters = np.concatenate([inverse_filter(self.values, alphas), ones])
+        scale = np.concatenate([self.values + alphas.min(), ones[:, 0]])
+        coefs = self.coefficients(alphas)
+        left_out = LeaveOneOut(fit.offset, base, self._basis(), filters, scale, coefs)
 
         def part(span):
-            residual, lever, T = self._block(span)
-            lever = lever[:, None] + base + (T * T) @ filters
-            if self.weights is not None:
-                lever *= self.weights[span, None]
-            left = residual[:, :, None] - (T @ C).reshape(len(T), -1, len(alphas))
-            # a row that alone decides a coefficient has leverage 1: rounding must not pass it
-            rest = np.maximum(1.0 - lever, np.finfo(np.float64).eps)
-            return use(span, left / rest[:, None])
+            weights = None if self.weights is None else self.weights[span]
+            X, rows = self._rows(span)
+            return use(span, left_out.errors(X, self.y[span], weights, rows))
 
-        width = self.fit.p + C.shape[1] + len(alphas)
-        return over(spans(self.fit.n, max(16, 2 * BLOCK // width)), part)
+        # errors and their squares stay in the cache, and far below X
+        size = coefs[0].size
+        step = min(4 * BLOCK // size, fit.n * fit.p // (32 * size))
+        return over(spans(fit.n, max(64, step)), part)
 
-    def _block(self, span):
-        """Give residuals and leverages of the free features, and rows in the eigenbasis."""
-        z, y = self.design.rows_block(span), self.y[span]
-        factors, reduced = self.fit.factors, self.reduced
-        if factors.plain:
-            return y, np.zeros(len(z)), z @ self.V
-        paid, lever = z[:, factors.paid], np.zeros(len(z))
-        if len(factors.free):
-            free = z[:, factors.free]
-            paid = paid - free @ reduced.share
-            lever = ((free @ reduced.inverse) * free).sum(1)
-            y = y - free @ (reduced.inverse @ self.xy[factors.free])
-        return y, lever, (paid * reduced.scale) @ self.V
+    def _rows(self, span):
+        """Give a matrix and the rows of it that a span means, None for all of them."""
+        X, rows = self.fit.X, self.fit.rows
+        if is_sparse(X):
+            return (X[span] if rows is None else X[rows[span]]).toarray(), None
+        return (X[span], None) if rows is None else (X, rows[span])
+
+    def _basis(self):
+        """Give M, the squares of whose products with a row make its leverage."""
+        if self.fit.factors.plain:
+            return self.V
+        reduced, (_, paid, free) = self.reduced, self.fit.factors
+        rotated = reduced.scale[:, None] * self.V
+        basis = np.zeros((self.fit.p, len(paid) + len(free)))
+        basis[paid, : len(paid)] = rotated
+        if len(free):
+            basis[free, : len(paid)] = -reduced.share @ rotated
+            values, U = spectrum(reduced.inverse)
+            basis[free, len(paid) :] = U * np.sqrt(values)
+        return basis
 
     def coefficients(self, alphas):
         """Give (p, q, alphas)."""

@@ -10,6 +10,7 @@ from sklearn.datasets import load_diabetes
 from sklearn.model_selection import KFold, ShuffleSplit
 
 from equipoise.linear_model import Ridge, RidgeCV, plot_cv, plot_path, ridge_path
+from equipoise.ops.products.op import LeaveOneOut
 
 ALPHAS = np.logspace(-3, 3, 7)
 
@@ -127,15 +128,12 @@ def test_path_is_ridge_at_each_alpha():
 
 
 def broken_intercept(monkeypatch):
-    from equipoise.linear_model.loo import TallLOO
+    from equipoise.linear_model import loo
 
-    whole = TallLOO._block
+    def without(offset, base, *args):
+        return LeaveOneOut(offset, 0.0, *args)
 
-    def without(self, span):
-        y, lever, T = whole(self, span)
-        return y, lever - 1.0 / self.fit.n, T
-
-    monkeypatch.setattr(TallLOO, "_block", without)
+    monkeypatch.setattr(loo, "LeaveOneOut", without)
 
 
 def broken_weights(monkeypatch):

@@ -8,34 +8,24 @@ one.  Only the upper triangle is made.
 import math
 
 from equipoise.ops.jit import inline
-from equipoise.ops.products.layout import (
-    BLOCK,
-    CHUNK,
-    CHUNKS,
-    COUNTS,
-    ITEM,
-    MEANS,
-    PITCH,
-    ROWS,
-    SHIFT,
-    SIDE,
-    TASKS,
-    TOTALS,
-    WEIGHTS,
-    X_ACROSS,
-    X_DOWN,
-    Y_ACROSS,
-    Y_DOWN,
-    N,
-    P,
-    Q,
-    X,
-    Y,
-)  # fmt: skip
+from equipoise.ops.products.layout import BLOCK, ITEM, LINE, SIDE
 from equipoise.ops.products.rows import numbers, place, shifted
-from equipoise.ops.products.tile import combine, multiply
+from equipoise.ops.products.tile import combine, multiply, strips
 from equipoise.ops.sweep.call import pointer_at
-from equipoise.ops.sweep.loop import NUMBERS, SCRATCH
+from equipoise.ops.sweep.loop import HEAD, NUMBERS, SCRATCH
+
+(
+    # rows and columns of X, columns of y, rows in a chunk, chunks, tasks, numbers between rows
+    N, P, Q, CHUNK, CHUNKS, TASKS, PITCH,
+    # bytes of a row of X where rows follow each other, 0 where they do not
+    STRETCH,
+    # addresses and steps: of X in the compute type, y, weights (0: none) and chosen rows (0: all)
+    X, X_DOWN, X_ACROSS, Y, Y_DOWN, Y_ACROSS, WEIGHTS, ROWS,
+    # float64: the shift (p + q,), and per chunk weights (chunks,) and shifted means
+    SHIFT, COUNTS, MEANS,
+    # float64 (tasks, pitch, pitch): upper triangles
+    TOTALS,
+) = range(HEAD, HEAD + 20)  # fmt: skip
 
 
 def cross_products(task, integers, floats, computed):
@@ -57,7 +47,7 @@ def cross_products(task, integers, floats, computed):
         weights = scratch[(chunk + 1) * pitch + SIDE :]
         _weigh(integers, floats, c, count, weights)
         _take_mean(integers, floats, c, count, at)
-        _add_products(integers, floats, count, weights, at, task)
+        _add_products(integers, floats, first, count, weights, at, task)
 
 
 @inline
@@ -68,9 +58,9 @@ def _read(integers, floats, computed, first, count, z):
     shift = numbers(floats, i[SHIFT], i[P] + i[Q])
     x, y = pointer_at(computed, i[X]), pointer_at(floats, i[Y])
     steps = i[X_DOWN], i[X_ACROSS]
-    shifted(x, steps, indices, chosen, first, count, shift[: i[P]], z, pitch)
+    shifted(x, 0, steps, indices, chosen, first, count, shift[: i[P]], z, pitch)
     steps = i[Y_DOWN], i[Y_ACROSS]
-    shifted(y, steps, indices, chosen, first, count, shift[i[P] :], z[i[P] :], pitch)
+    shifted(y, 0, steps, indices, chosen, first, count, shift[i[P] :], z[i[P] :], pitch)
 
 
 @inline
@@ -107,22 +97,32 @@ def _take_mean(integers, floats, c, count, z):
 
 
 @inline
-def _add_products(integers, floats, count, weights, z, task):
+def _add_products(integers, floats, first, count, weights, z, task):
     """Centre and weigh a chunk's rows, and add zᵀz to the upper triangle of the task's sums."""
     i = integers
     pitch, vectors = i[PITCH], (i[P] + i[Q] + SIDE - 1) // SIDE
     total = i[TOTALS] + ITEM * task * pitch * pitch
     mean = z + ITEM * i[CHUNK] * pitch
+    tiles = 0
+    for v in range(vectors):
+        tiles += strips(v + 1)
+    lines = (BLOCK * i[STRETCH] + LINE * tiles - 1) // (LINE * tiles)
     for r in range(0, count, BLOCK):
+        # the same rows of the next chunk
+        ahead = i[X] + (first + i[CHUNK] + r) * i[STRETCH]
         rows, block = min(BLOCK, count - r), z + ITEM * r * pitch
         # the mean times -1; rows beyond the last lie in the chunk's memory, and are not read
-        multiply(mean + ITEM * pitch, 0, 0, mean, 0, block, pitch, rows, vectors, 1)
+        multiply(mean + ITEM * pitch, 0, 0, mean, 0, block, pitch, rows, vectors, 1, 0, 0)
         if i[WEIGHTS] != 0:
             _scale_rows(numbers(floats, block, rows * pitch), weights[r : r + rows], pitch)
         for v in range(vectors):
             o = ITEM * SIDE * v
             out = total + o + ITEM * SIDE * v * pitch
-            multiply(block + o, 1, pitch, block + o, pitch, out, pitch, SIDE, vectors - v, rows)
+            multiply(
+                block + o, 1, pitch, block + o, pitch, out, pitch, SIDE, vectors - v, rows,
+                ahead, lines,
+            )  # fmt: skip
+            ahead += LINE * lines * strips(vectors - v)
 
 
 @inline

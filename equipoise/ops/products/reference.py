@@ -17,3 +17,11 @@ def cross_products(X, y, weights, rows, shift, chunk):
         d = (d - means[-1]) * np.sqrt(v)[:, None]
         within = within + d.T @ d
     return np.array(counts), np.array(means), within
+
+
+def leave_one_out(X, target, weights, rows, offset, base, basis, filters, coefficients):
+    """Give the errors (m, q, alphas) of rows left out, from leverages and coefficients."""
+    z = (X if rows is None else X[rows]).astype(np.float64) - offset
+    lever = (base + (z @ basis) ** 2 @ filters) * (1.0 if weights is None else weights[:, None])
+    residual = target[:, :, None] - np.einsum("np,pqa->nqa", z, coefficients)
+    return residual / np.maximum(1.0 - lever, np.finfo(np.float64).eps)[:, None]

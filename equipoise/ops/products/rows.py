@@ -20,15 +20,15 @@ def place(indices, chosen, r):
 
 
 @inline
-def shifted(x, steps, indices, chosen, first, count, shift, z, pitch):
+def shifted(x, start, steps, indices, chosen, first, count, shift, z, pitch):
     """Set z[r pitch + j] to x[first + r, j] - shift[j], for ``count`` rows.
 
-    ``steps`` numbers lie between neighbours of the rows and of the columns of x.
+    x begins at ``start``; ``steps`` numbers lie between neighbours of its rows and its columns.
     """
     down, across = steps
     if across == 1:
         for r in range(count):
-            at, row = place(indices, chosen, first + r) * down, z[r * pitch :]
+            at, row = start + place(indices, chosen, first + r) * down, z[r * pitch :]
             for j in range(shift.shape[0]):
                 row[j] = x[at + j] - shift[j]
         return
@@ -37,5 +37,5 @@ def shifted(x, steps, indices, chosen, first, count, shift, z, pitch):
         r1 = min(r0 + BLOCK, count)
         for j in range(shift.shape[0]):
             for r in range(r0, r1):
-                at = place(indices, chosen, first + r) * down
+                at = start + place(indices, chosen, first + r) * down
                 z[r * pitch + j] = x[at + j * across] - shift[j]

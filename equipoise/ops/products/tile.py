@@ -6,9 +6,10 @@ a matrix has few columns.  Here blocks of rows lie ready in the cache.
 
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 
 from equipoise.ops.jit import emits, inline
-from equipoise.ops.products.layout import ITEM, SIDE
+from equipoise.ops.products.layout import ITEM, LINE, SIDE
 from equipoise.ops.sweep.lanes import LONG, POINTER, WORD, intrinsic, suffix
 
 # vectors of a tile
@@ -93,13 +94,34 @@ _one, _two, _three = (_emits(SIDE, vectors) for vectors in range(1, STRIP + 1))
 _row_of_one, _row_of_four = _emits(1, 1), _emits(1, 4)
 
 
+@emits
+def _fetch(typingctx, address, lines):
+    """Begin to read some lines of memory into the second-level cache; they need not exist."""
+
+    def codegen(context, builder, signature, args):
+        with cgutils.for_range(builder, args[1], intp=LONG) as loop:
+            at = builder.add(args[0], builder.mul(loop.index, LONG(LINE)))
+            words = [builder.inttoptr(at, POINTER), WORD(0), WORD(2), WORD(1)]
+            intrinsic(builder, "llvm.prefetch.p0", ir.VoidType(), words)
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64), codegen
+
+
 @inline
-def multiply(a, a_row, a_step, b, b_step, out, pitch, rows, vectors, k):
+def strips(vectors):
+    """Count the tiles beside each other that `multiply` takes for some vectors."""
+    return (vectors + STRIP - 1) // STRIP
+
+
+@inline
+def multiply(a, a_row, a_step, b, b_step, out, pitch, rows, vectors, k, ahead, lines):
     """Add a b to ``out``: a is (rows, k), b is (k, columns), ``rows`` a multiple of SIDE.
 
     All are addresses of float64 numbers; ``a_row`` and ``a_step`` numbers lie between neighbours
     of a's rows and columns, ``b_step`` and ``pitch`` between the rows of b and of ``out``, whose
-    columns lie without gaps and fill ``vectors`` vectors.
+    columns lie without gaps and fill ``vectors`` vectors.  Before each tile ``lines`` more lines
+    of memory from ``ahead`` on are fetched: what follows comes while arithmetic keeps busy.
     """
     at = 0
     while at < vectors:
@@ -107,6 +129,8 @@ def multiply(a, a_row, a_step, b, b_step, out, pitch, rows, vectors, k):
         # 4 are two pairs: a single vector leaves the processor waiting
         width = STRIP if left == STRIP or left > STRIP + 1 else min(left, 2)
         for i in range(0, rows, SIDE):
+            _fetch(ahead, lines)
+            ahead += LINE * lines
             ai, oi = a + ITEM * i * a_row, out + ITEM * i * pitch + o
             if width == 3:
                 _three(ai, a_row, a_step, b + o, b_step, oi, pitch, k)
