@@ -13,7 +13,7 @@ from equipoise._checks import (
     fit,
 )
 from equipoise.ops import dispatch
-from equipoise.ops.normalize import op, reference
+from equipoise.ops.normalize import again, op, reference
 from equipoise.ops.normalize.layout import dense
 from equipoise.ops.normalize.reference import then, update_by_torch
 
@@ -83,6 +83,11 @@ def batch_norm(
     >>> y.shape, bool((y >= 0).all())
     (torch.Size([8, 3, 5, 5]), True)
     """
+    if training and add is None:
+        vectors = (weight, bias, running_mean, running_var)
+        y = again.step(input, *vectors, momentum, eps, activation, negative_slope)
+        if y is not None:
+            return y
     _check(input, running_mean, running_var, weight, bias, training, eps, activation)
     if momentum is None:
         raise TypeError(
@@ -153,23 +158,24 @@ def _by_kernel(args, activation, negative_slope, add):
     tracked = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, weight, bias, add)
     )
+    moves = training and running_mean is not None
+    if moves and op.direct() and not isinstance(momentum, Tensor):
+        call = (*call, 0, True, (running_mean, running_var, momentum))
+        if add is None:
+            vectors = (weight, bias, running_mean, running_var)
+            again.keep(x, *vectors, eps, activation, negative_slope)
+        return op.Normalize.apply(*call) if tracked else op.forward(*call)[0]
     if not training:
         return op.Normalize.apply(*call) if tracked else op.forward(*call)[0]
     y, stats = op.Normalize.apply(*call) if tracked else op.forward(*call)
-    if running_mean is not None:
-        _update(running_mean, running_var, stats, momentum, x.numel() // x.shape[1])
+    if moves:
+        with torch.no_grad():
+            count = x.numel() // x.shape[1]
+            update_by_torch(running_mean, running_var, stats, momentum, count)
     return y
 
 
 _WAYS = {"aten": _by_torch, "formula": _by_formula, "small": _small, "kernel": _by_kernel}
-
-
-def _update(running_mean, running_var, stats, momentum, count):
-    if op.direct() and not isinstance(momentum, Tensor):
-        op.update_running(running_mean, running_var, stats, momentum, count)
-    else:
-        with torch.no_grad():
-            update_by_torch(running_mean, running_var, stats, momentum, count)
 
 
 def _running_stats(mean: Tensor, variance: Tensor, eps: float) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from equipoise import functional as F
 from equipoise._checks import explain_transforms
 from equipoise.nn.norm import Lazy, Norm, wrong_rank
+from equipoise.ops.normalize import again
 from equipoise.ops.normalize.op import transforming
 
 _DOC = """Normalize each channel of {shape} over the batch.
@@ -82,6 +83,10 @@ class BatchStatistics(Norm):
         self._check_input_dim(input)
         training = self.training
         tracks = training and self.track_running_stats
+        if tracks and add is None:
+            y = self._again(input)
+            if y is not None:
+                return y
         momentum = 0.0 if self.momentum is None else self.momentum
         if tracks and self.num_batches_tracked is not None:
             _count_batch(self.num_batches_tracked)
@@ -99,6 +104,23 @@ class BatchStatistics(Norm):
             self.eps,
             add=add,
             **self._extras(),
+        )
+
+    def _again(self, input: Tensor) -> Tensor | None:
+        """Take the short way of a step that repeats; None where there is none."""
+        # ``Module.__getattr__`` takes longer than the rest of this line
+        vectors, buffers = self._parameters, self._buffers
+        return again.step(
+            input,
+            vectors.get("weight"),
+            vectors.get("bias"),
+            buffers.get("running_mean"),
+            buffers.get("running_var"),
+            self.momentum,
+            self.eps,
+            self.activation,
+            self.negative_slope,
+            buffers.get("num_batches_tracked"),
         )
 
 

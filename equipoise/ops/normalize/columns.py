@@ -19,18 +19,23 @@ import numpy as np
 from numba import carray
 
 from equipoise.ops.jit import inline, splice
+from equipoise.ops.normalize.running import move
 from equipoise.ops.normalize.statistics import (
     affine_of_lines,
     digits_lost,
     gradient_of_lines,
     gradient_sums_of_lines,
     merge_chunks,
+    round_sums,
     write_statistics,
 )
 from equipoise.ops.normalize.words import (
     APPLY,
+    BATCHES,
     BIAS,
     CHANNELS,
+    DBIAS,
+    DWEIGHT,
     DX,
     FIRST_SWEEP,
     GATED,
@@ -42,6 +47,8 @@ from equipoise.ops.normalize.words import (
     REUSED,
     REVERSED,
     RUN,
+    RUNNING_MEAN,
+    RUNNING_VAR,
     SHAPE,
     STATS,
     SUMMED,
@@ -285,6 +292,12 @@ def columns_forward(t, integers, floats, computed):
             write_statistics(partial, r, per, _count(shape), floats[0], shape[7], stats)
     if t == AFTER and i[PHASE] & SUMS:
         i[ANSWER] = digits_lost(stats)
+        if i[RUNNING_MEAN] != 0 and i[ANSWER] == 0:
+            means = carray(pointer_at(computed, i[RUNNING_MEAN]), (i[CHANNELS],))
+            variances = carray(pointer_at(computed, i[RUNNING_VAR]), (i[CHANNELS],))
+            move(means, variances, stats, floats[1], _count(shape))
+            if i[BATCHES] != 0:
+                carray(pointer_at(integers, i[BATCHES]), (1,))[0] += 1
 
 
 @inline
@@ -359,3 +372,6 @@ def columns_backward(t, integers, floats, computed):
     elif t == AFTER and i[PHASE] == SUMS:
         merge_chunks(partial, 0, lines)
         gradient_sums_of_lines(0, lines, per, partial, stats, weight, sums)
+    if t == AFTER and i[PHASE] & SUMS and i[DBIAS] != 0:
+        round_sums(sums, carray(pointer_at(computed, i[DBIAS]), (i[CHANNELS],)), 0)
+        round_sums(sums, carray(pointer_at(computed, i[DWEIGHT]), (i[CHANNELS],)), 1)

@@ -15,6 +15,7 @@ from equipoise.ops import dispatch
 from equipoise.ops.normalize import formulas
 from equipoise.ops.normalize.activations import NAMES
 from equipoise.ops.normalize.layout import dense
+from equipoise.ops.normalize.op import parameter_gradients
 from equipoise.ops.normalize.reference import moments_in_float64, update_by_torch
 from equipoise.ops.normalize.words import ADDRESSES, APPLY, RUN, SUMS
 from equipoise.ops.numbers import COMPUTE
@@ -32,7 +33,7 @@ STREAM = 2 << 20
 LARGE = 8 << 20
 # bytes of a group that leave room in the second cache for the next one
 AHEAD = 256 << 10
-# rows that sums go down at a time within the caches
+# rows that sweeps down columns take at a time
 BLOCK = 4
 # activations that backward derives once: their gradient waits where dx will be
 DEAR = ("silu", "gelu")
@@ -188,7 +189,8 @@ def _backward_sweeps(
     gradient = formulas.input_gradient(axis, activation, slope, at, training)
     return (
         compiled.address(sums, dtype, block=1 if large else BLOCK),
-        compiled.address(gradient, dtype, streaming),
+        # six numbers a column, each read once for several rows, are worth more than few streams
+        compiled.address(gradient, dtype, streaming, 1 if axis else BLOCK),
     )
 
 
@@ -230,6 +232,8 @@ class Call(NamedTuple):
 
 
 NOWHERE_YET = (0,) * (ADDRESSES.stop - ADDRESSES.start)
+# neither running buffers nor gradients of parameters, nor a count
+NO_VECTORS = (0, 0, 0, 0, 0)
 
 
 def _call(direction, p: Plan, size, dtype, phases, flags, sweeps) -> Call:
@@ -266,9 +270,21 @@ def _forward_call(
     return p, call
 
 
-def forward(x, weight, bias, other, stats, activation, slope, eps, groups=0, centred=1):
+def _buffers(mean, variance, dtype: torch.dtype) -> tuple[int, int]:
+    """Give the addresses of running buffers that the kernels move, zeros where torch does."""
+    if mean.dtype != dtype or variance.dtype != dtype:
+        return 0, 0
+    if not (mean.is_contiguous() and variance.is_contiguous()):
+        return 0, 0
+    return mean.data_ptr(), variance.data_ptr()
+
+
+def forward(
+    x, weight, bias, other, stats, activation, slope, eps, groups=0, centred=1, moved=None
+):  # fmt: skip
     """Normalize ``x``; with ``stats`` None by its own statistics.
 
+    These move the running buffers ``moved`` (mean, variance, momentum), if there are any.
     Returns the output in the layout of ``x`` and stats (4, statistics) float64: mean, biased
     variance, 1 / sqrt(variance + eps), scratch.
     """
@@ -276,7 +292,7 @@ def forward(x, weight, bias, other, stats, activation, slope, eps, groups=0, cen
     other = None if other is None else dense(other.to(x.dtype), like=x)
     y = torch.empty_like(x)
     kind = (
-        tuple(x.shape), x.is_contiguous(), x.dtype, groups, centred, activation, slope,
+        x.shape, x.is_contiguous(), x.dtype, groups, centred, activation, slope,
         other is not None, aligned(y),
     )  # fmt: skip
     own = stats is None
@@ -286,15 +302,25 @@ def forward(x, weight, bias, other, stats, activation, slope, eps, groups=0, cen
     dtype, channels = COMPUTE[x.dtype], x.shape[1]
     weight = _parameter(weight, 1.0, channels, dtype)
     bias = _parameter(bias, 0.0, channels, dtype)
+    buffers, values = (0, 0), floats(eps)
+    if moved is not None:
+        mean, variance, momentum = moved
+        buffers, values = _buffers(mean, variance, dtype), floats(eps, float(momentum))
     at = _address(x)
     addresses = (
         at, at if other is None else _address(other), y.data_ptr(), 0, 0, 0, weight.data_ptr(),
-        bias.data_ptr(), stats.data_ptr(), 0,
+        bias.data_ptr(), stats.data_ptr(), 0, *buffers, 0, 0, 0,
     )  # fmt: skip
-    lost = call(addresses, floats(eps))
+    lost = call(addresses, values)
     if own and lost:
         moments_in_float64(x, eps, stats, groups, bool(centred))
-        _forward_call(*kind, False, 1)[1](addresses, floats(eps))
+        _forward_call(*kind, False, 1)[1](addresses, values)
+    if moved is not None:
+        mean, variance, momentum = moved
+        if lost or not buffers[0]:
+            running(mean, variance, stats, momentum, x.numel() // channels)
+        else:
+            torch.autograd.graph.increment_version((mean, variance))
     return y, stats
 
 
@@ -313,11 +339,12 @@ def _backward_call(
 
 def backward(
     g, x, other, stats, weight, bias, activation, slope, from_output, training, want_other,
-    groups=0, centred=1,
+    groups=0, centred=1, rounded=False,
 ):  # fmt: skip
     """Give the gradients of input and ``other``, and (2, C) float64 of bias and weight.
 
-    ``other`` is what was added, or the layer's output where ``from_output``.
+    ``other`` is what was added, or the layer's output where ``from_output``; ``rounded`` gives
+    those of bias and weight in the type that both have, as a pair.
     """
     x = dense(x)
     g = dense(g, like=x)
@@ -330,19 +357,25 @@ def backward(
     # where the gradient waits in dx, its lines are in the caches: to write past them takes longer
     past = aligned(dx, gated) and gated is not dx
     p, call = _backward_call(
-        tuple(x.shape), x.is_contiguous(), x.dtype, groups, centred, activation, slope,
+        x.shape, x.is_contiguous(), x.dtype, groups, centred, activation, slope,
         _gate_at(activation, other is not None, from_output), kept, bool(training),
         past, threads(),
     )  # fmt: skip
     sums = torch.empty((2, p.lines), dtype=torch.float64, device="cpu")
     dtype, channels = COMPUTE[x.dtype], x.shape[1]
+    given = weight, bias
     weight = _parameter(weight, 1.0, channels, dtype)
     bias = _parameter(bias, 0.0, channels, dtype)
+    # in another type than what is computed in they are rounded from float64 afterwards
+    gradients = None
+    if rounded and not groups and all(t is None or t.dtype == dtype for t in given):
+        gradients = torch.empty_like(bias), torch.empty_like(weight)
     at = _address(x)
     addresses = (
         at, at if other is None else _address(other), 0, _address(g), dx.data_ptr(),
         at if gated is None else gated.data_ptr(), weight.data_ptr(), bias.data_ptr(),
-        stats.data_ptr(), sums.data_ptr(),
+        stats.data_ptr(), sums.data_ptr(), 0, 0,
+        *((0, 0) if gradients is None else (t.data_ptr() for t in gradients)), 0,
     )  # fmt: skip
     call(addresses, floats())
     if not want_other:
@@ -351,7 +384,17 @@ def backward(
         gated = g
     if groups:
         sums = sums.view(2, -1, channels).sum(1)
-    return dx, gated, sums
+    if gradients is None:
+        gradients = parameter_gradients(sums, *given) if rounded else sums
+    return dx, gated, gradients
+
+
+def calls_again(x, activation, slope) -> tuple[Call, Call]:
+    """Give BatchNorm's calls, forward and backward, for dense inputs like ``x`` in training."""
+    kind, n = (x.shape, x.is_contiguous(), x.dtype, 0, 1, activation, slope), threads()
+    forth = _forward_call(*kind, False, True, True, n)
+    at, kept = _gate_at(activation, False, False), activation in DEAR
+    return forth[1], _backward_call(*kind, at, kept, True, not kept, n)[1]
 
 
 def running(running_mean, running_var, stats, momentum: float, count: int) -> None:

@@ -9,6 +9,7 @@ from equipoise.ops.normalize import formulas
 from equipoise.ops.normalize.cpu import (
     BLOCK,
     DEAR,
+    NO_VECTORS,
     NOWHERE_YET,
     STREAM,
     Call,
@@ -170,7 +171,7 @@ def forward(x, residual, weight, bias, activation, slope, eps, width, centred):
     at = _address(x)
     addresses = (
         at, at if residual is None else _address(residual), y.data_ptr(), 0, 0, total.data_ptr(),
-        w.data_ptr(), b.data_ptr(), stats.data_ptr(), 0,
+        w.data_ptr(), b.data_ptr(), stats.data_ptr(), 0, *NO_VECTORS,
     )  # fmt: skip
     if _forward_call(*kind, SUMS | APPLY)(addresses, floats(eps)):
         rows = total.reshape(walk.rows, 1, width)
@@ -204,6 +205,7 @@ def backward(g, passed, x, stats, weight, bias, activation, slope, width, centre
     addresses = (
         at, at if passed is None else _address(passed), 0, _address(g), dx.data_ptr(),
         dx.data_ptr(), w.data_ptr(), b.data_ptr(), stats.data_ptr(), sums.data_ptr(),
+        *NO_VECTORS,
     )  # fmt: skip
     call = _backward_call(
         walk, width, x.dtype, passed is not None, activation, slope, weight is not None,

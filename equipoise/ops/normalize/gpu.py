@@ -21,6 +21,7 @@ from equipoise.ops.normalize.gpu_launch import (
     warps,
 )
 from equipoise.ops.normalize.layout import dense
+from equipoise.ops.normalize.op import parameter_gradients
 from equipoise.ops.normalize.reference import update_by_torch
 from equipoise.ops.numbers import COMPUTE as COMPUTED
 
@@ -149,12 +150,23 @@ def _statistics(x, p: Plan, eps, centred, stats) -> None:
     )  # fmt: skip
 
 
-def forward(x, weight, bias, other, stats, activation, slope, eps, groups=0, centred=1):
+def forward(
+    x, weight, bias, other, stats, activation, slope, eps, groups=0, centred=1, moved=None
+):  # fmt: skip
     """Normalize ``x``; with ``stats`` None by its own statistics.
 
+    These move the running buffers ``moved`` (mean, variance, momentum), if there are any.
     Returns the output in the layout of ``x`` and stats (4, statistics) float64: mean, biased
     variance, 1 / sqrt(variance + eps), zero.
     """
+    y, stats = _normalize(x, weight, bias, other, stats, activation, slope, eps, groups, centred)
+    if moved is not None:
+        mean, variance, momentum = moved
+        running(mean, variance, stats, momentum, x.numel() // x.shape[1])
+    return y, stats
+
+
+def _normalize(x, weight, bias, other, stats, activation, slope, eps, groups, centred):
     x = dense(x)
     other = None if other is None else dense(other.to(x.dtype), like=x)
     weight, bias = contiguous(weight), contiguous(bias)
@@ -184,11 +196,12 @@ def forward(x, weight, bias, other, stats, activation, slope, eps, groups=0, cen
 
 def backward(
     g, x, other, stats, weight, bias, activation, slope, from_output, training, want_other,
-    groups=0, centred=1,
+    groups=0, centred=1, rounded=False,
 ):  # fmt: skip
     """Give the gradients of input and ``other``, and (2, C) float64 of bias and weight.
 
-    ``other`` is what was added, or the layer's output where ``from_output``.
+    ``other`` is what was added, or the layer's output where ``from_output``; ``rounded`` gives
+    those of bias and weight in the type that both have, as a pair.
     """
     x = dense(x)
     g = dense(g, like=x)
@@ -207,6 +220,8 @@ def backward(
     sums = run(tensors, p, dx, gated, bool(training), bool(centred), formula, on_chip)
     gated = g if gated is None else gated
     sums = sums.view(2, p.outer, p.channels).sum(1, dtype=torch.float64)
+    if rounded:
+        sums = parameter_gradients(sums, weight, bias)
     return dx, gated if want_other else None, sums
 
 

@@ -112,19 +112,25 @@ def direct() -> bool:
     return not torch.compiler.is_compiling() and torch._C._len_torch_dispatch_stack() == 0
 
 
-def update_running(running_mean, running_var, stats, momentum, count):
-    """Move the running buffers towards the batch's statistics, in place, by a kernel."""
-    _kernels(running_mean).running(running_mean, running_var, stats, momentum, count)
+def forward(
+    x, weight, bias, add, stats, activation, negative_slope, eps, groups=0, centred=True, moved=None
+):  # fmt: skip
+    """Run the forward kernel; ``stats`` None means the input's own.  Returns y and stats.
 
-
-def forward(x, weight, bias, add, stats, activation, negative_slope, eps, groups=0, centred=True):
-    """Run the forward kernel; ``stats`` None means the input's own.  Returns y and stats."""
+    ``moved`` are the running buffers (mean, variance, momentum) that it moves as well: only
+    where kernels are called directly.
+    """
+    if direct():
+        return _kernels(x).forward(
+            x, weight, bias, add, stats, activation, negative_slope, eps, groups, int(centred),
+            moved,
+        )  # fmt: skip
     code = ACTIVATIONS.index(activation)
     if stats is None:
-        run = _forward if direct() else normalize_forward
-        return run(x, weight, bias, add, code, negative_slope, eps, groups, centred)
-    run = _apply if direct() else normalize_apply
-    return run(x, weight, bias, add, stats, code, negative_slope), stats
+        return normalize_forward(
+            x, weight, bias, add, code, negative_slope, eps, groups, centred
+        )  # fmt: skip
+    return normalize_apply(x, weight, bias, add, stats, code, negative_slope), stats
 
 
 class Normalize(torch.autograd.Function):
@@ -134,19 +140,25 @@ class Normalize(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, x, weight, bias, add, stats, activation, negative_slope, eps, groups=0, centred=True
+        ctx, x, weight, bias, add, stats, activation, negative_slope, eps, groups=0, centred=True,
+        moved=None, again=None,
     ):  # fmt: skip
         """Normalize, and keep what backward needs."""
-        y, used = forward(
-            x, weight, bias, add, stats, activation, negative_slope, eps, groups, centred
-        )
-        ctx.groups, ctx.centred = groups, centred
+        if again is not None:
+            y, used = again.forward(x, weight, bias, moved)
+        else:
+            y, used = forward(
+                x, weight, bias, add, stats, activation, negative_slope, eps, groups, centred, moved
+            )
+        # the statistics' gradient would be zeros to fill
+        ctx.set_materialize_grads(False)
+        ctx.groups, ctx.centred, ctx.again = groups, centred, again
         ctx.activation, ctx.negative_slope, ctx.eps = activation, negative_slope, eps
         ctx.training, ctx.added = stats is None, add is not None
         ctx.from_output = add is not None and activation in _BY_SIGN
         other = add if add is not None and activation is not None else None
         ctx.save_for_backward(x, weight, bias, y if ctx.from_output else other, used)
-        if stats is not None:
+        if stats is not None or moved is not None:
             return y
         ctx.mark_non_differentiable(used)
         return y, used
@@ -156,23 +168,30 @@ class Normalize(torch.autograd.Function):
         """Run the backward kernel, or the plain formula where its result is differentiated."""
         x, weight, bias, other, stats = ctx.saved_tensors
         if g is None:
-            return (None,) * 10
-        if plain_backward(g, x, weight, bias, other):
-            return (*_differentiable(ctx, g, x, weight, bias, other, stats), *(None,) * 6)
-        run = _backward if direct() else normalize_backward
-        dx, dadd, sums = run(
-            g, x, other, stats, weight, bias, ACTIVATIONS.index(ctx.activation),
-            ctx.negative_slope, ctx.from_output, ctx.training, ctx.needs_input_grad[3],
-            ctx.groups, ctx.centred,
-        )  # fmt: skip
+            return (None,) * 12
         needs = ctx.needs_input_grad
-        dbias, dweight = parameter_gradients(sums, weight, bias)
+        if ctx.again is not None and ctx.again.takes(g, x, weight, bias):
+            grads = ctx.again.backward(g, x, weight, bias, stats)
+            wanted = (t if need else None for t, need in zip(grads, needs, strict=False))
+            return (*wanted, *(None,) * 9)
+        if plain_backward(g, x, weight, bias, other):
+            return (*_differentiable(ctx, g, x, weight, bias, other, stats), *(None,) * 8)
+        given = (g, x, other, stats, weight, bias)
+        how = (ctx.negative_slope, ctx.from_output, ctx.training, needs[3], ctx.groups)
+        if direct():
+            dx, dadd, (dbias, dweight) = _kernels(x).backward(
+                *given, ctx.activation, *how, int(ctx.centred), True
+            )
+        else:
+            code = ACTIVATIONS.index(ctx.activation)
+            dx, dadd, sums = normalize_backward(*given, code, *how, ctx.centred)
+            dbias, dweight = parameter_gradients(sums, weight, bias)
         return (
             dx if needs[0] else None,
             dweight if needs[1] else None,
             dbias if needs[2] else None,
             dadd if needs[3] else None,
-            *(None,) * 6,
+            *(None,) * 8,
         )
 
 

@@ -17,18 +17,23 @@ import numpy as np
 from numba import carray
 
 from equipoise.ops.jit import inline, splice
+from equipoise.ops.normalize.running import move
 from equipoise.ops.normalize.statistics import (
     affine_of_lines,
     digits_lost,
     gradient_of_lines,
     gradient_sums_of_lines,
     merge_chunks,
+    round_sums,
     write_statistics,
 )
 from equipoise.ops.normalize.words import (
     APPLY,
+    BATCHES,
     BIAS,
     CHANNELS,
+    DBIAS,
+    DWEIGHT,
     DX,
     FIRST_SWEEP,
     GATED,
@@ -38,6 +43,8 @@ from equipoise.ops.normalize.words import (
     OTHER,
     OUTPUT_SWEEP,
     REUSED,
+    RUNNING_MEAN,
+    RUNNING_VAR,
     SHAPE,
     STATS,
     SUMMED,
@@ -201,6 +208,12 @@ def rows_forward(t, integers, floats, computed):
             write_statistics(partial, r, per, count, floats[0], shape[9], stats)
     if t == AFTER and i[PHASE] & SUMS:
         i[ANSWER] = digits_lost(stats)
+        if i[RUNNING_MEAN] != 0 and i[ANSWER] == 0:
+            means = carray(pointer_at(computed, i[RUNNING_MEAN]), (i[CHANNELS],))
+            variances = carray(pointer_at(computed, i[RUNNING_VAR]), (i[CHANNELS],))
+            move(means, variances, stats, floats[1], np.float64(shape[1] * shape[2]))
+            if i[BATCHES] != 0:
+                carray(pointer_at(integers, i[BATCHES]), (1,))[0] += 1
 
 
 @inline
@@ -256,3 +269,6 @@ def rows_backward(t, integers, floats, computed):
     elif t == AFTER and i[PHASE] == SUMS:
         merge_chunks(partial, 0, lines)
         gradient_sums_of_lines(0, lines, per, partial, stats, weight, sums)
+    if t == AFTER and i[PHASE] & SUMS and i[DBIAS] != 0:
+        round_sums(sums, carray(pointer_at(computed, i[DBIAS]), (i[CHANNELS],)), 0)
+        round_sums(sums, carray(pointer_at(computed, i[DWEIGHT]), (i[CHANNELS],)), 1)

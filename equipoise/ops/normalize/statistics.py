@@ -94,6 +94,13 @@ def gradient_sums_of_lines(l0, l1, per, partial, stats, weight, sums):
 
 
 @inline
+def round_sums(sums, gradient, k):
+    """Write one of a line's sums where a parameter's gradient goes."""
+    for c in range(gradient.size):
+        gradient[c] = sums[k, c]
+
+
+@inline
 def gradient_of_lines(l0, l1, per, stats, weight, sums, count, training, centred, coef):
     """Write (3, lines) a, b, c: the input's gradient is a * g + b * (x - shift) + c.
 

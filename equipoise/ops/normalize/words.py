@@ -18,10 +18,15 @@ from equipoise.ops.sweep.loop import HEAD
     WEIGHT, BIAS,
     # float64: (4, statistics), and (2, lines) sums of g and g * xhat
     STATS, SUMMED,
+    # (channels,) in the compute type, 0 where there is none: the running buffers; where the sums
+    # go as the gradients of bias and weight
+    RUNNING_MEAN, RUNNING_VAR, DBIAS, DWEIGHT,
+    # int64, the number of batches that moved the buffers
+    BATCHES,
     # the sweeps' code
     FIRST_SWEEP, MOMENTS_SWEEP, OUTPUT_SWEEP, SUMS_SWEEP, GRADIENT_SWEEP,
     SHAPE,
-) = range(HEAD, HEAD + 21)  # fmt: skip
+) = range(HEAD, HEAD + 26)  # fmt: skip
 
 # a phase: statistics or sums of gradients, what is made of them, or both
 SUMS, APPLY = 1, 2
@@ -30,4 +35,4 @@ SUMS, APPLY = 1, 2
 RUN = 128
 
 # what differs from call to call on tensors of one shape and kind
-ADDRESSES = slice(X, SUMMED + 1)
+ADDRESSES = slice(X, BATCHES + 1)

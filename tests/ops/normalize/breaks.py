@@ -239,6 +239,6 @@ RUNNING = {
     "momentum the other way": {"momentum * batch[0, r]": "(1.0 - momentum) * batch[0, r]"},
     "nothing forgotten": {"(1.0 - momentum) * variances[r]": "variances[r]"},
     "the variance's place": {"momentum * (batch[1, r] * unbiased)": "momentum * batch[0, r]"},
-    "the last channel dropped": {"range(channels)": "range(channels - 1)"},
+    "the last channel dropped": {"range(batch.shape[1])": "range(batch.shape[1] - 1)"},
     "the mean's sign": {"+ momentum * batch[0, r]": "- momentum * batch[0, r]"},
 }
