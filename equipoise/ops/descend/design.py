@@ -8,10 +8,12 @@ from threading import current_thread, main_thread
 
 import numpy as np
 
-from equipoise.ops.descend import dense, sparse
+from equipoise.ops.descend import dense, gather, sparse
 
 # rows that are gathered at once where columns are not kept: a megabyte for a few hundred
 CHUNK_BYTES = 1 << 20
+# places in a design that rows are taken from
+PARTS = 8
 # bytes from which one thread's reading is slower than two threads that wait for each other
 POOLED = 1 << 22
 EMPTY = np.empty(0)
@@ -139,10 +141,15 @@ class Dense(Design):
         return out
 
     def _gather(self, chosen, first, roots, out):
-        dense.gather(
-            self._work(len(chosen)) if len(out.T) == self.n else 0, self.flat, *self.steps,
-            first, chosen, np.argsort(chosen), self.offset, self.scale, roots, out,
-        )  # fmt: skip
+        work = self._work(len(chosen)) if len(out.T) == self.n else 0
+        affine = self.offset, self.scale
+        if self.by_column:
+            gather.columns(work, self.flat, self.n, first, chosen, *affine, roots, out)
+            return
+        # processors read ahead, and columns in order lie ahead
+        order = np.argsort(chosen)
+        copy = gather.strips if self.p >= dense.WIDE else gather.rows
+        copy(work, self.flat, self.p, first, chosen, order, *affine, roots, out)
 
     def _sums(self, chosen, weights):
         if len(chosen) > self.p // 4 and not self.by_column:
@@ -185,11 +192,25 @@ class Dense(Design):
         dense.slope(self._work(self.p), self.flat, single, base, y, self.roots, r, v, parts)
         return r, parts.sum(0) - v.sum(dtype=np.float64) * self.offset
 
+    def nearly(self, rows):
+        """Give what cross products (p, p) of ``rows`` rows from all over say of those of all."""
+        G, seen = np.zeros((self.p, self.p)), 0.0
+        step = self.n // PARTS
+        for first in range(0, PARTS * step, step):
+            part = slice(first, first + min(step, -(-rows // PARTS)))
+            z = self.X[part].T
+            if self.weights is not None:
+                z = z * self.roots[part].astype(np.float32)
+            G += z @ z.T
+            seen += len(z.T) if self.weights is None else self.weights[part].sum()
+        G *= self.total / seen if seen > 0.0 else 0.0
+        return G - self.total * self.offset[:, None] * self.offset
+
     def runs(self, count, size, shift):
         """Copy ``count`` runs of rows from all over X, in float32, less ``shift`` (p,)."""
         out = np.empty((self.p, count * size), np.float32)
         step = self.n // count
-        dense.take_runs(pooled(out.nbytes), self.flat, *self.steps, step, size, shift, out)
+        gather.take_runs(pooled(out.nbytes), self.flat, *self.steps, step, size, shift, out)
         return out.T
 
     def products(self, index, m, y=None):

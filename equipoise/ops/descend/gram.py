@@ -141,6 +141,32 @@ def _widen(memory, k, old, new):
             memory[i * new + j] = memory[i * old + j]
 
 
+def _agree(G, step, change, support, m, inverse):
+    """Let G take ``step`` to ``change``, by BFGS, and the inverse of it on the support as well."""
+    k = step.shape[0]
+    along, z = np.empty(k), np.empty(m)
+    for i in range(k):
+        along[i] = dot(G[i, :k], step)
+    curvature, known = dot(step, change), dot(step, along)
+    if not (curvature > 0.0 and known > 0.0):
+        return
+    for way in range(2):
+        v, size = (change, curvature) if way == 0 else (along, -known)
+        for i in range(k):
+            axpy(-v[i] / size, v, G[i, :k])
+        for s in range(m):
+            z[s] = 0.0
+            for t in range(m):
+                z[s] += inverse[max(s, t), min(s, t)] * v[support[t]]
+        left = size
+        for s in range(m):
+            left += v[support[s]] * z[s]
+        for s in range(m):
+            # its lower triangle is all that is kept
+            axpy(z[s] / left, z[: s + 1], inverse[s, : s + 1])
+
+
+agree = Kernel(_agree)
 descend = Kernel(_descend)
 measure = Kernel(_measure)
 widen = Kernel(_widen)

@@ -40,7 +40,7 @@ class Solver:
         Of each feature's penalty: 0 is free, inf is out.
     q : None or float64 (p,)
         Products of the columns with y, where they are known.
-    share : None or (features (m,), cross products (m, m), coefficients (m,))
+    share : None or (features (m,), coefficients (m,))
         What a share of the rows says, to begin with, without a pass over X that ranks all.
     gram : None or float64 (p, p)
         Cross products of all columns; with them no pass over X is needed.
@@ -99,11 +99,12 @@ class Solver:
             if gap <= target:
                 return Fit(self.coefficients(), gap, 0, 0, 0, 0)
         gap = np.inf
-        if work.rough and (target < FINE * work.yy or not work.copies()):
-            work.settle()
         while True:
             known, last = len(work.index), gap
             level = self._grow(l1)
+            same = last < np.inf and known == len(work.index)
+            if work.rough and (target < FINE * work.yy or same or not work.copies()):
+                work.settle()
             L1, L2 = self._penalties(level), self._penalties(l2)
             l0 = np.maximum(self._penalties(min(self.level, 1e300)), L1)
             aim = 0.2 * target if level == l1 else max(0.2 * target, 1e-4 * work.yy)
@@ -116,11 +117,9 @@ class Solver:
             gap = self._certify(level, l1, l2)
             rounds += 1
             # nothing joined and nothing was gained: this is what rounding allows
-            stuck = level == l1 and known == len(work.index) and gap > 0.9 * last
+            stuck = level == l1 and same and gap > 0.9 * last
             if gap <= target or stuck or np.isnan(gap) or work.sweeps >= limit or rounds >= budget:
                 break
-            if work.rough:
-                work.settle()
         sweeps, events = work.sweeps - before[0], work.events - before[1]
         passes = self.passes - before[2]
         return Fit(self.coefficients(), gap, sweeps, events, passes, rounds)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from equipoise.ops.descend.follow import follow
-from equipoise.ops.descend.gram import descend, measure, widen
+from equipoise.ops.descend.gram import agree, descend, measure, widen
 from equipoise.ops.descend.newton import inverse_of, newton
 
 # kept columns may take this share of X, or this many bytes
@@ -20,6 +20,10 @@ LIMIT = 100
 LARGEST = 3000
 # steps on cross products of some rows, each of which should leave this share of the gap at most
 STEPS, SLOWEST = 20, 0.5
+# rows a feature, or this share of all, whose cross products make a step leave little
+EACH, PART = 32, 16
+# of the gap that is aimed at, what rounding in float32 may add
+BLUR = 0.1
 # a support from which on a change of it costs more than a sweep
 MANY = 300
 # features for each stored entry of a column from which a row of cross products is the longer
@@ -40,7 +44,7 @@ class Working:
     diagonal : float64 (k,)
         Sums of squares of the columns.
     rough : bool
-        G is of a share of the rows, for `refine`; `settle` makes it exact.
+        G is of some of the rows, for `refine`; `settle` makes it exact.
     sweeps, events : int
         Sweeps of descent, and changes of the support that were followed.
     """
@@ -56,6 +60,8 @@ class Working:
         # columns in the order of the features, in blocks as they came; None where they are not kept
         self.Z: list[np.ndarray] | None = [] if design.dense else None
         self.rough, self.share, self.dtype = False, SHARE, np.float64
+        # the residual at w, where it is known
+        self.left: np.ndarray | None = None
         self.sweeps = self.events = 0
         # the support that ``inverse`` belongs to, its size, the signs on it, and the penalties
         self.m, self.inverse = 0, np.empty((0, 0))
@@ -74,14 +80,12 @@ class Working:
         return self
 
     @classmethod
-    def of_share(cls, design, y, features, G, w):
-        """Take features with cross products of a share of the rows, and coefficients near."""
+    def of_share(cls, design, y, features, w):
+        """Take features and their coefficients as a share of the rows gives them."""
         self = cls(design, y, None)
-        self.Z, self.rough, self.m = None, True, -1
-        self.index, self.G, self.w = features, G, w
-        self.crossed, self.diagonal = len(w), np.diagonal(G).copy()
+        self.Z, self.rough = None, True
+        self.index, self.w = features, w
         self.member[features] = True
-        self.q, self.g = np.zeros(len(w)), np.zeros(len(w))
         return self
 
     def keep(self, dtype):
@@ -94,9 +98,9 @@ class Working:
         return 4 * self.design.n * len(self.index) <= most
 
     def settle(self):
-        """Compute the cross products that a share of the rows stood for."""
+        """Compute the cross products that some of the rows stood for."""
         self.G, self.memory, self.crossed = np.empty((0, 0)), np.empty(0), 0
-        self.rough, self.q = False, self.cross()
+        self.rough, self.left, self.q = False, None, self.cross()
         self.diagonal = np.diagonal(self.G)[: len(self.w)].copy()
         self.set(self.w)
 
@@ -106,6 +110,9 @@ class Working:
         k = len(self.index)
         self.index = np.concatenate([self.index, features])
         self.member[features] = True
+        if self.rough:
+            self.w = np.concatenate([self.w, np.zeros(len(features))])
+            return
         # sparse columns may do without cross products
         late = c is not None and not self.design.dense
         made = np.empty(0) if late else self.cross()
@@ -217,20 +224,22 @@ class Working:
         )  # fmt: skip
 
     def refine(self, l1, l2, positive, target, budget, seed=0, method="follow"):
-        """Move to a gap of ``target`` by steps on cross products of a share of the rows.
+        """Move to a gap of ``target`` by steps on cross products of some of the rows.
 
         With g exact at w, the minimum of ½ (v − w)ᵀG(v − w) − gᵀ(v − w) + the penalties is
-        nearer to the solution by a factor of about √(features / rows of the share).  A step reads
-        the columns twice, where their cross products take a multiplication for each pair.
+        nearer to the solution by a factor of about √(features / rows of G).  A step reads the
+        columns twice, where their cross products take a multiplication for each pair.
         (Pilanci and Wainwright, "Iterative Hessian sketch", 2016, arXiv:1411.0347.)
         """
-        near = self.design.near(self.index)
+        near, k = self.design.near(self.index), len(self.index)
+        self.G, self.crossed = near.nearly(max(EACH * k, near.n // PART)), k
+        self.diagonal, self.m = np.diagonal(self.G).copy(), -1
         yy, gap, limit = self.yy, np.inf, self.sweeps + budget
-        w, g = self.w, None
+        w, g, r = self.w, None, self.y
         for _ in range(STEPS):
             r, self.g = near.slope(self.w, self.y)
             if g is not None:
-                self._learn(self.w - w, g - self.g)
+                agree(0, self.G, self.w - w, g - self.g, self.support, max(self.m, 0), self.inverse)
             self.q = self.g + self.G @ self.w
             # the model has the value of the problem here
             self.yy = float(r @ r) + (self.q + self.g) @ self.w
@@ -243,23 +252,9 @@ class Working:
             aim = 0.1 * target
             self.minimise(l1, l1, l2, positive, aim, limit - self.sweeps, seed, method)
         self.yy = yy
-
-    def _learn(self, step, change):
-        """Let G agree with what a step has shown of the true one: BFGS, on the inverse as well."""
-        along = self.G @ step
-        sizes = float(step @ change), -float(step @ along)
-        if not (sizes[0] > 0.0 > sizes[1]):
-            return
-        for v, size in zip((change, along), sizes, strict=True):
-            self.G += np.outer(v / size, v)
-            if self.m > 0:
-                known = v[self.support[: self.m]]
-                # its lower triangle is all that is kept
-                inverse = np.tril(self.inverse[: self.m, : self.m])
-                inverse += np.tril(inverse, -1).T
-                z = inverse @ known
-                inverse -= np.outer(z / (size + float(known @ z)), z)
-                self.inverse[: self.m, : self.m] = inverse
+        # of products whose rounding errors are as random as they come
+        blur = 2.0**-24 * np.sqrt(k * float(self.w**2 @ self.diagonal) * float(r @ r))
+        self.left = r if gap <= target and blur <= BLUR * target else None
 
     def gap(self, l1, l2, positive):
         """Measure the duality gap on these features."""
@@ -305,6 +300,9 @@ class Working:
 
     def residual(self):
         """Give y − X w, (n,)."""
+        if self.left is not None:
+            r, self.left = self.left, None
+            return r
         if self.Z is not None:
             r, start = self.y.copy(), 0
             for z in self.Z:
