@@ -17,6 +17,7 @@ from equipoise.linear_model.base import (
     y_zero,
 )
 from equipoise.ops.descend import design as designs
+from equipoise.ops.descend import share
 from equipoise.ops.descend.group_solve import GroupSolver
 from equipoise.ops.descend.solve import Fit, Solver
 
@@ -40,8 +41,11 @@ PARAMETERS: dict[str, list] = {
 TALL, LARGE = 40, 1 << 20
 # rows a column that are tried, in runs of so many
 SHARE, RUN = 4, 128
-# sizes of what float32 can square and sum
-LEAST, MOST = 1e-12, 1e12
+# sums of squares that float32 can hold
+LEAST, MOST = 1e-24, 1e30
+# that fit ends at moves of slopes by this share of their penalty; features whose slopes reach
+# this share of it are likely to be in use
+NEARLY, SWEEPS, LIKELY = 0.1, 40, 0.7
 
 
 class Settings(NamedTuple):
@@ -115,26 +119,26 @@ class Problem:
         gram = settings.gram if isinstance(settings.gram, np.ndarray) else None
         if gram is None and self._worth(settings.gram, many):
             gram = self.gram()
-        share = None
+        guess = None
         if alone is not None and gram is None and l1_ratio > 0.0 and is_tall(self.X):
-            share = self._share(settings, l1_ratio, alone, estimator)
-        q = self.design.correlate(y) if share is None else None
+            guess = self._share(settings, l1_ratio, alone)
+        q = self.design.correlate(y) if guess is None else None
         solver = Solver(
             self.design, y, self.factors, q, gram,
-            positive=settings.positive, seed=settings.seed, method=method, share=share,
+            positive=settings.positive, seed=settings.seed, method=method, share=guess,
         )  # fmt: skip
         if q is not None and not np.isfinite(q).all():
             # overflow of finite numbers is reported with the coefficients
             check_finite(estimator, self.X)
         solver.why = f"{why}; " + (
             "cross products of all columns are known" if gram is not None
-            else "columns and their cross products by a share of the rows" if share is not None
+            else "columns and their cross products by a share of the rows" if guess is not None
             else "cross products only of columns that enter" if self.design.dense
             else "cross products of columns that enter, where they cost less than sweeps"
         )  # fmt: skip
         return solver
 
-    def _share(self, settings, l1_ratio, alpha, estimator):
+    def _share(self, settings, l1_ratio, alpha):
         """Fit to a share of the rows: (features that will be in use, coefficients).
 
         None where they are many.  A feature that is missed costs one more pass over X.
@@ -144,32 +148,36 @@ class Problem:
         shift = self.X[0].astype(np.float64) * self.fit_intercept
         assert isinstance(self.design, designs.Dense)
         X, y = self.design.runs(count, RUN, shift), some_rows(self.y, count)
-        weights = None if self.weights is None else some_rows(self.weights, count)
-        if weights is not None and not weights.sum() > 0.0:
+        weights = np.ones(len(y)) if self.weights is None else some_rows(self.weights, count)
+        if not weights.sum() > 0.0:
             return None
-        # whose squares float32 holds; what is not finite is named elsewhere
-        if not LEAST < max(X.max(), -X.min()) < MOST:
+        means, squares, w, c = (
+            np.empty(self.p),
+            np.empty(self.p),
+            np.zeros(self.p),
+            np.zeros(self.p),
+        )
+        share.prepare(X.nbytes, X.T, weights, self.fit_intercept, means, squares)
+        y = (y - self.fit_intercept * np.average(y, weights=weights)) * np.sqrt(weights)
+        unit, largest = float(np.abs(y).max()), float(squares.max())
+        # what float32 can square; what is not finite is named elsewhere
+        if not (LEAST < largest < MOST and 0.0 < unit < np.inf):
             return None
-        weights = None if weights is None else weights * (len(y) / weights.sum())
-        part = Problem(
-            X, y, weights, fit_intercept=self.fit_intercept, standardize=self.standardize,
-            factors=self.factors,
+        with np.errstate(invalid="ignore"):
+            l1 = alpha * l1_ratio * weights.sum() * self.factors * self.design.scale / unit
+            l2 = alpha * (1.0 - l1_ratio) * weights.sum() * self.factors * self.design.scale**2
+        share.fit(
+            0, X.T, (y / unit).astype(np.float32), squares, l1, l2, settings.positive, NEARLY,
+            SWEEPS, w, c,
         )  # fmt: skip
-        solver = part.solver(part.target(), settings, l1_ratio, estimator=estimator)
-        work = solver.work
-        work.keep(np.float32)
-        l1, l2 = alpha * l1_ratio * part.n, alpha * (1.0 - l1_ratio) * part.n
-        solver.solve(l1, l2, 1e-4 * work.yy, 100)
         # what nearly enters on few rows may well enter on all
-        size = solver.c if settings.positive else np.abs(solver.c)
-        likely = (size >= 0.7 * l1 * part.factors) & (part.factors < np.inf)
-        likely[work.index[work.w != 0.0]] = True
+        likely = (w != 0.0) | ((c if settings.positive else np.abs(c)) >= LIKELY * l1)
         if 2 * np.count_nonzero(likely) > self.p or not likely.any():
             return None
         if self.design.lazy:
-            self.design.offset[:] = shift + designs.means(X, weights)
-        index, w = np.flatnonzero(likely), solver.coefficients()
-        return index, w[index] * self.design.scale[index] / part.design.scale[index]
+            self.design.offset[:] = shift + means
+        index = np.flatnonzero(likely)
+        return index, w[index] * self.design.scale[index] * unit
 
     def _worth(self, asked, many):
         """Tell whether all cross products cost less than the passes that they save."""

@@ -59,7 +59,7 @@ class Working:
         self.crossed, self.diagonal = 0, np.empty(0)
         # columns in the order of the features, in blocks as they came; None where they are not kept
         self.Z: list[np.ndarray] | None = [] if design.dense else None
-        self.rough, self.share, self.dtype = False, SHARE, np.float64
+        self.rough = False
         # the residual at w, where it is known
         self.left: np.ndarray | None = None
         self.sweeps = self.events = 0
@@ -88,13 +88,9 @@ class Working:
         self.member[features] = True
         return self
 
-    def keep(self, dtype):
-        """Keep all columns that join, as ``dtype``."""
-        self.share, self.dtype = 2.0, dtype
-
     def copies(self):
         """Tell whether the features may be copied in float32."""
-        most = max(self.share * self.design.X.nbytes, LEAST)
+        most = max(SHARE * self.design.X.nbytes, LEAST)
         return 4 * self.design.n * len(self.index) <= most
 
     def settle(self):
@@ -134,7 +130,7 @@ class Working:
         rows, self.crossed = self.G[k : k + m], k + m
         y = self.y if self.all_q is None else None
         if self.Z is not None:
-            new, start = np.empty((m, self.design.n), self.dtype), 0
+            new, start = np.empty((m, self.design.n)), 0
             self.design.columns(self.index[k:], out=new)
             for z in [*self.Z, new]:
                 np.matmul(new, z.T, out=rows[:, start : start + len(z)])
@@ -163,9 +159,7 @@ class Working:
             self.memory.resize(room * room, refcheck=False)
             self.G = self.memory.reshape(room, room)
             widen(0, self.memory, old, stride, room)
-        if self.Z is not None and 8 * k * self.design.n > max(
-            self.share * self.design.X.nbytes, LEAST
-        ):
+        if self.Z is not None and 8 * k * self.design.n > max(SHARE * self.design.X.nbytes, LEAST):
             self.Z = None
 
     def set(self, w):
@@ -306,7 +300,7 @@ class Working:
         if self.Z is not None:
             r, start = self.y.copy(), 0
             for z in self.Z:
-                r -= self.w[start : start + len(z)].astype(self.dtype) @ z
+                r -= self.w[start : start + len(z)] @ z
                 start += len(z)
             return r
         s = np.flatnonzero(self.w)
