@@ -54,6 +54,8 @@ class Design:
     """
 
     dense: bool
+    # columns are contiguous, and some of them are read alone at the speed of all
+    by_column = False
 
     def __init__(self, X, weights, offset, scale, lazy=False):
         self.X = X
@@ -127,10 +129,20 @@ class Dense(Design):
 
     def _correlate(self, v, out):
         if self.by_column:
-            dense.correlate_columns(self.work, self.flat, self.n, self.p, v, out)
+            dense.correlate_columns(self.work, self.flat, self.n, np.arange(self.p), v, out)
         else:
             sums = np.empty((min(dense.GROUPS, self.n), *out.shape))
             dense.correlate_rows(self.work, self.flat, self.n, self.p, v, out, sums)
+
+    def correlate_some(self, r, chosen):
+        """Give the products of the chosen columns of a matrix in Fortran order with ``r`` (n,)."""
+        v = self.weighted(r)[None]
+        if self.lazy:
+            v = v - v.sum() * (1.0 if self.weights is None else self.weights) / self.total
+        out = np.empty((1, len(chosen)))
+        dense.correlate_columns(self._work(len(chosen)), self.flat, self.n, chosen, v, out)
+        shift = 0.0 if self.lazy else v.sum() * self.offset[chosen]
+        return (out[0] - shift) / self.scale[chosen]
 
     def columns(self, chosen, first=0, last=None, out=None):
         """Copy the rows first to last of the chosen columns, as rows (m, last - first)."""

@@ -13,6 +13,8 @@ JOIN = 100
 # a gap this small, relative to ‖y‖², is rounding
 ROUNDING = 1e-14
 NOTHING = np.empty(0)
+# features whose correlations reach this share of the penalty may enter soon
+SOON = 0.6
 # gaps, relative to ‖y‖², between which steps on a share's cross products end
 FINE, COARSE = 1e-8, 1e-6
 
@@ -70,6 +72,8 @@ class Solver:
         self.before, self.rise = NOTHING, 0.0
         self.level = 0.0 if share is not None else self.entry(q, factors)
         self.warm, self.squares = False, 0.0
+        # the last correlations are of features that may enter soon
+        self.partial = False
 
     def entry(self, c, f):
         """Give the penalty above which no coefficient leaves zero, of features with factors f."""
@@ -84,7 +88,7 @@ class Solver:
             self.work.add(features)
         self.work.set(np.ascontiguousarray(w[self.work.index], np.float64))
         self.warm = True
-        self.squares = self._pass() if not self.certain else 0.0
+        self.squares = self._pass(self.level) if not self.certain else 0.0
 
     def solve(self, l1, l2, target, budget):
         """Minimise ½‖y − X w‖² + l1 Σ f|w| + ½ l2 Σ f w² to a gap of ``target``."""
@@ -114,7 +118,8 @@ class Solver:
                 work.refine(L1, L2, self.positive, aim, left, self.seed, self.method)
             elif len(work.index):
                 work.minimise(l0, L1, L2, self.positive, aim, left, self.seed, self.method)
-            gap = self._certify(level, l1, l2)
+            some = level > l1 and self.design.by_column and self._look(level)
+            gap = np.inf if some else self._certify(level, l1, l2)
             rounds += 1
             # nothing joined and nothing was gained: this is what rounding allows
             stuck = level == l1 and same and gap > 0.9 * last
@@ -157,7 +162,7 @@ class Solver:
             level = max(l1, 0.95 * min(self.level, scores[late[order[room]]]))
             late = late[order[:room]]
         if len(late):
-            work.add(late, self.c)
+            work.add(late, None if self.partial else self.c)
         return level
 
     def _scores(self):
@@ -172,25 +177,43 @@ class Solver:
         )  # fmt: skip
         return scores
 
-    def _pass(self):
-        """Correlate all features with the residual."""
+    def _pass(self, level):
+        """Correlate all features with the residual; give its sum of squares."""
         r = self.work.residual()
-        self.c = self.design.correlate(r)
         self.passes += 1
-        # inner sums drift; this one is fresh
-        self.work.g = self.c[self.work.index]
+        self._see(self.design.correlate(r), level)
         return float(r @ r)
+
+    def _look(self, level):
+        """Correlate those of the features that may enter soon, where they are few.
+
+        Every other time only: what was far may have come near.
+        """
+        soon = np.abs(self.c) >= SOON * level * self.factors
+        soon[self.work.index] = True
+        self.partial = not self.partial and 3 * np.count_nonzero(soon) < self.design.p
+        if self.partial:
+            chosen, c = np.flatnonzero(soon), self.c.copy()
+            c[chosen] = self.design.correlate_some(self.work.residual(), chosen)
+            self._see(c, level)
+        return self.partial
+
+    def _see(self, c, level):
+        """Take correlations at the penalty ``level``, and how they moved since the last ones."""
+        moved = self.c is not None and level < self.level
+        self.before = self.c if moved else NOTHING
+        self.rise = 1.0 / (self.level - level) if moved else 0.0
+        self.c, self.level = c, level
+        # inner sums drift; these are fresh
+        self.work.g = c[self.work.index]
 
     def _certify(self, level, l1, l2, fresh=True):
         """Measure the gap at the penalty asked for, over all features; pass over X if ``fresh``."""
-        work, before = self.work, self.c
+        work = self.work
         if self.certain:
             squares, most = max(work.yy - (work.q + work.g) @ work.w, 0.0), 1.0
         else:
-            squares = self.squares = self._pass() if fresh else self.squares
-            moved = before is not None and level < self.level
-            self.before = before if moved else NOTHING
-            self.rise = 1.0 / (self.level - level) if moved else 0.0
+            squares = self.squares = self._pass(level) if fresh else self.squares
             size = largest(0, self.c, self.factors, work.member, self.positive)
             if not np.isfinite(size):
                 return np.nan
