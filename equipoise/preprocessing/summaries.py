@@ -21,7 +21,10 @@ class Counted:
 
     def finite(self) -> bool:
         """Tell whether no value was infinite."""
-        return not (np.isneginf(self.known.min).any() or np.isposinf(self.known.max).any())
+        # where nothing was counted they are the other way around
+        low = self.known.min.min(initial=np.inf)
+        high = self.known.max.max(initial=-np.inf)
+        return bool(low > -np.inf and high < np.inf)
 
     def rows(self) -> int:
         """Count the rows that were seen, NaNs as well."""
@@ -70,8 +73,10 @@ class MomentsSummary(Counted):
         """Give count, mean and var of each column: the same in all where ``shared``."""
         m = self.together().moments if shared else self.moments
         found = {"count": m.count, "mean": m.mean, "var": m.var()}
-        width = self.moments.shape[0]
-        return {name: np.broadcast_to(v, width).copy() for name, v in found.items()}
+        if shared:
+            width = self.moments.shape[0]
+            found = {name: np.broadcast_to(v, width).copy() for name, v in found.items()}
+        return found
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Give all that is known as arrays."""
