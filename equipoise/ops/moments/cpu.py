@@ -8,7 +8,7 @@ vectors make a row whatever the number of columns.  Each lane has its own sums (
 import numpy as np
 from numba import prange
 
-from equipoise.ops.jit import Kernel, inline, window
+from equipoise.ops.jit import Kernel, inline
 from equipoise.ops.moments.formula import from_shifted, is_far, merge_split, split
 from equipoise.ops.moments.strips import (
     EXTREMES,
@@ -29,7 +29,7 @@ from equipoise.ops.moments.strips import (
 COUNT, MEAN, M2, MIN, MAX, NANS, REST = range(7)
 FIELDS = 7
 
-# values in a group of rows, two of which share the second-level cache; and the rows of a group:
+# values in a group of rows, three of which share the second-level cache; and the rows of a group:
 # enough to hide the reading and writing of sums, and no long runs of roundings.  The same for
 # any dtype: what is equal in float32 and float64 has the same sums
 GROUP = 1 << 12
@@ -72,21 +72,19 @@ def _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, form):
 
 @inline
 def _guess_shift(x, start, samples, step, width, sums):
-    """Set each column's shift to the mean of its first finite samples, 0 where there is none."""
+    """Set each column's shift to the mean of its first samples: with an infinity, to the first.
+
+    The first counts as 0 where it is not finite.
+    """
     for c in range(width):
         first = np.float64(x[start + c])
         sums[c] = first if abs(first) < np.inf else 0.0
         sums[c + TOTAL] = 0.0
         sums[c + MISSING] = 0.0
-    for i in range(samples):
-        o = start + i * step
-        row = window(x, o, width)
-        for c in range(width):
-            d = np.float64(row[c]) - sums[c]
-            sums[c + TOTAL] += d if abs(d) < np.inf else 0.0
-            sums[c + MISSING] += 1.0 if abs(d) < np.inf else 0.0
+    _add(x, start, samples, step, width, sums, OMIT)
     for c in range(width):
-        shift = sums[c] + sums[c + TOTAL] / max(sums[c + MISSING], 1.0) * UNEVEN
+        count = max(samples - sums[c + MISSING], 1.0)
+        shift = sums[c] + sums[c + TOTAL] / count * UNEVEN
         sums[c] = shift if abs(shift) < np.inf else sums[c]
 
 
@@ -130,20 +128,25 @@ def _move_shift(width, size, sums):
 
 
 @inline
-def _absorb(width, size, sums, state, first):
+def _absorb(width, size, sums, state, first, extremes):
     """Merge the block's columns into ``state[:, first : first + width]``."""
     for c in range(width):
         k = first + c
-        missing = sums[c + MISSING]
-        count = size - missing
+        state[MIN, k] = min(state[MIN, k], sums[c + LOW])
+        state[MAX, k] = max(state[MAX, k], sums[c + HIGH])
+        state[NANS, k] += sums[c + MISSING]
+        if extremes:
+            state[COUNT, k] += size - sums[c + MISSING]
+    if extremes:
+        return
+    for c in range(width):
+        k = first + c
+        count = size - sums[c + MISSING]
         _, m2 = from_shifted(count, sums[c], sums[c + TOTAL], sums[c + SQUARES])
         mean, rest = split(sums[c], sums[c + TOTAL] / max(count, 1.0))
         state[COUNT, k], state[MEAN, k], state[REST, k], state[M2, k] = merge_split(
             state[COUNT, k], state[MEAN, k], state[REST, k], state[M2, k], count, mean, rest, m2
         )
-        state[MIN, k] = min(state[MIN, k], sums[c + LOW])
-        state[MAX, k] = max(state[MAX, k], sums[c + HIGH])
-        state[NANS, k] += missing
 
 
 @inline
@@ -207,7 +210,7 @@ def _blocks(x, plan, first, last, column, sums, extremes, state):
                 form = OMIT
             elif left == 0 or not _move_shift(width, size, sums):
                 break
-        _absorb(width, size, sums, state, column)
+        _absorb(width, size, sums, state, column, extremes)
         # a block with NaNs is likely followed by another; the bits are the same either way
         if form == OMIT:
             form = PLAIN
@@ -232,26 +235,31 @@ def _summarize(x, plan, extremes, out):
             _blocks(x, plan, first, last, column, sums, extremes, parts[group])
     clear(out)
     for group in range(groups):
-        _merge_states(out, parts[group], out)
+        _merge_states(out, parts[group], out, extremes)
 
 
 @inline
-def _merge_states(a, b, out):
+def _merge_states(a, b, out, extremes):
     for k in range(out.shape[1]):
-        out[COUNT, k], out[MEAN, k], out[REST, k], out[M2, k] = merge_split(
-            a[COUNT, k], a[MEAN, k], a[REST, k], a[M2, k],
-            b[COUNT, k], b[MEAN, k], b[REST, k], b[M2, k],
-        )  # fmt: skip
         # written so that a NaN on either side stays
         low, high = b[MIN, k], b[MAX, k]
         out[MIN, k] = a[MIN, k] if a[MIN, k] < low or a[MIN, k] != a[MIN, k] else low
         out[MAX, k] = a[MAX, k] if a[MAX, k] > high or a[MAX, k] != a[MAX, k] else high
         out[NANS, k] = a[NANS, k] + b[NANS, k]
+        if extremes:
+            out[COUNT, k] = a[COUNT, k] + b[COUNT, k]
+    if extremes:
+        return
+    for k in range(out.shape[1]):
+        out[COUNT, k], out[MEAN, k], out[REST, k], out[M2, k] = merge_split(
+            a[COUNT, k], a[MEAN, k], a[REST, k], a[M2, k],
+            b[COUNT, k], b[MEAN, k], b[REST, k], b[M2, k],
+        )  # fmt: skip
 
 
 def _merge(a, b, out):
     """Merge two states (7, columns)."""
-    _merge_states(a, b, out)
+    _merge_states(a, b, out, False)
 
 
 summarize = Kernel(_summarize)

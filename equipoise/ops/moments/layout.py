@@ -16,7 +16,7 @@ RUN = 16
 SHORT = 1024
 # partial results: at most this many groups of blocks, and this many columns over all of
 # them, which keeps them and the sums of a few threads under a megabyte
-GROUPS = 128
+GROUPS = 64
 PARTS = 12 << 10
 # tasks share out many short columns: this many tasks or so
 TASKS = 512

@@ -2,8 +2,8 @@
 
 In compiled Numba loops the sums of a lane are read and written for every few values, which takes
 longer than reading the values from memory.  Where strips jump from row to row memory would be
-slow: so while strip after strip of some rows is summed, the rows behind them are fetched in
-their order, into the second-level cache (into the first it took twice as long).
+slow: so while strip after strip of some rows is summed, the rows behind the next as many are
+fetched in their order, into the second-level cache (into the first it took twice as long).
 """
 
 from llvmlite import ir
@@ -32,6 +32,8 @@ _WIDE, _POINTER = ir.VectorType(_DOUBLE, LANES), ir.PointerType()
 _START = {LOW: float("inf"), HIGH: float("-inf")}
 # bytes that are fetched at once, and how near: 3 is the first-level cache
 _LINE, _NEAR = 64, 2
+# how many groups of rows ahead: of one, the first lines came too late
+_GROUPS = 2
 
 
 def _all(kind, value):
@@ -54,7 +56,8 @@ class _Strips:
     def emit(self):
         """Emit strip after strip, what is left of the last one under a mask."""
         b = self.b
-        self.ahead = cgutils.alloca_once_value(b, b.mul(self.rows, self.step))
+        group = b.mul(self.rows, self.step)
+        self.ahead = cgutils.alloca_once_value(b, b.mul(_WORD(_GROUPS), group))
         self.ahead_lane = cgutils.alloca_once_value(b, _WORD(0))
         whole = b.and_(self.lanes, _WORD(-LANES))
         with cgutils.for_range_slice(b, _WORD(0), whole, _WORD(LANES), _WORD) as (lane, _):
@@ -87,7 +90,7 @@ class _Strips:
             self._keep(k, self._widen(b.load(slot)), lane, mask)
 
     def _fetch(self):
-        """Emit the prefetch of the next 16 values of the rows behind these, row after row."""
+        """Emit the prefetch of the next 16 values of rows further on, row after row."""
         b = self.b
         at, lane = b.load(self.ahead), b.load(self.ahead_lane)
         for i in range(0, LANES, _LINE // self.size):
