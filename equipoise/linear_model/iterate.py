@@ -46,11 +46,13 @@ def _part(factors):
     return scale
 
 
-def conjugate_gradients(apply, right, precondition=None, *, rtol: float, limit: int):
+def conjugate_gradients(
+    apply, right, precondition=None, *, rtol: float, limit: int, hasty: bool = False
+):
     """Solve A x = right for each column, A positive definite; give (x, iterations).
 
     Stops where ‖right - A x‖ ≤ rtol ‖right‖ in each column; iterations is None where that was not
-    reached within ``limit``.
+    reached within ``limit``, or with ``hasty`` where the first two steps were too short for it.
     """
     precondition = precondition or (lambda v: v)
     x, r = np.zeros_like(right), right.copy()
@@ -60,7 +62,7 @@ def conjugate_gradients(apply, right, precondition=None, *, rtol: float, limit: 
     for iteration in range(limit + 1):
         if (np.linalg.norm(r, axis=0) <= goal).all():
             return x, iteration
-        if iteration == limit:
+        if iteration == limit or (hasty and iteration == 2 and _slow(r, goal, rtol)):
             break
         Ad = apply(d)
         curve = (d * Ad).sum(0)
@@ -71,6 +73,11 @@ def conjugate_gradients(apply, right, precondition=None, *, rtol: float, limit: 
         before, rz = rz, (r * z).sum(0)
         d = z + np.divide(rz, before, out=np.zeros_like(rz), where=before > 0) * d
     return x, None
+
+
+def _slow(r, goal, rtol):
+    """Tell whether two steps came less than a sixth of the way to the goal, which 12 must reach."""
+    return bool((np.linalg.norm(r, axis=0) > goal * rtol ** (-5 / 6)).any())
 
 
 def lsqr(design, target, factors: Factors, alphas, tol, max_iter):

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from equipoise.linear_model.blocks import one_blas_thread
 from equipoise.linear_model.design import in_one_piece
 from equipoise.linear_model.exact import (
     MANY,
@@ -29,11 +30,12 @@ class Kernel:
 
     ``matrix`` has the mean eigenvalue added along those directions, where c has no part, or with
     ``apart`` more than the largest.  ``few`` promises products with few vectors at a time.
+    ``rough`` is what K is made from, in place of X.
     """
 
     def __init__(
         self, design, factors: Factors, centred: bool, dtype: Any = np.float64, apart=False,
-        few=False,
+        few=False, rough: Any = None,
     ):  # fmt: skip
         self.factors, self.plain, self.few = factors, design, few
         self.design = design.scaled(factors.kernel_scale)
@@ -44,16 +46,11 @@ class Kernel:
         basis = [ones[:, None] / np.linalg.norm(ones)] if centred else []
         columns = np.concatenate([*basis, self.free], 1)
         self.Q = _basis(columns) if columns.shape[1] else None
-        K = self.design.kernel(dtype)
+        K = self.design.kernel(dtype) if rough is None else rough
         self._allow_direct(K)
         if self.Q is not None:
-            # twice: what is left of Q after once is rounding of K itself
-            Q = self.Q.astype(dtype)
-            half = K @ Q
-            K -= Q @ half.T
-            K -= (half - Q @ (Q.T @ half)) @ Q.T
-            ridge = float(abs(K).sum(0).max() * 4 if apart else np.trace(K) / max(len(K), 1))
-            K += (ridge or 1.0) * Q @ Q.T
+            with one_blas_thread():
+                _project_out(K, self.Q.astype(dtype), apart)
         self.matrix = K
 
     def _allow_direct(self, K):
@@ -85,6 +82,25 @@ class Kernel:
         return b
 
 
+def _project_out(K, Q, apart, step=256):
+    """Take Q out of K on both sides and add the mean eigenvalue there, or 4 times a bound of all.
+
+    A few rows of K at a time: what changes them stays in the cache.
+    """
+    half = K @ Q
+    # twice: what is left of Q after once is rounding of K itself
+    left = np.concatenate([Q, half - Q @ (Q.T @ half)], 1)
+    right = np.concatenate([half, Q], 1).T
+    size = np.zeros(len(K), K.dtype)
+    for i in range(0, len(K), step):
+        K[i : i + step] -= left[i : i + step] @ right
+        if apart:
+            size[i : i + step] = abs(K[i : i + step]).sum(1)
+    ridge = float(4 * size.max() if apart else np.trace(K) / max(len(K), 1)) or 1.0
+    for i in range(0, len(K), step):
+        K[i : i + step] += ridge * Q[i : i + step] @ Q.T
+
+
 def _basis(columns):
     """Give an orthonormal basis of some columns, whatever their scales."""
     norms = np.linalg.norm(columns, axis=0)
@@ -96,10 +112,12 @@ def by_kernel(design, target, factors: Factors, alphas, centred: bool):
     """Solve with one unknown a row, for n < p; give (coefficients (p, q), how)."""
     several, few = len(np.unique(alphas)) > 1, target.shape[1] <= FEW
     if design.n >= HALF and not several and not design.sparse:
-        kernel = Kernel(design, factors, centred, np.float32, few=few)
-        c = _preconditioned(kernel, target, float(alphas[0]))
-        if c is not None:
-            return kernel.coefficients(c, target), "cholesky"
+        rough = design.scaled(factors.kernel_scale).rough_kernel()
+        for K in [None] if rough is None else [rough, None]:
+            kernel = Kernel(design, factors, centred, np.float32, few=few, rough=K)
+            c = _preconditioned(kernel, target, float(alphas[0]), hasty=K is not None)
+            if c is not None:
+                return kernel.coefficients(c, target), "cholesky"
     kernel = Kernel(design, factors, centred, few=few)
     y = kernel.project(target)
     c, how = np.zeros_like(y), "cholesky"
@@ -136,11 +154,13 @@ def _loses(kernel: Kernel, c, y) -> bool:
     return bool((size > 10 * (design.n + design.p) * np.linalg.norm(y, axis=0)).any())
 
 
-def _preconditioned(kernel: Kernel, target, alpha: float, factor: Cholesky | None = None):
+def _preconditioned(
+    kernel: Kernel, target, alpha: float, factor: Cholesky | None = None, hasty=False
+):
     """Solve (K + α) c = ỹ by conjugate gradients on X̃ itself, a factor of K as preconditioner.
 
     The factor may be in float32: an iteration costs one pass over X, and the answer has the
-    digits of X.  None where that does not get there.
+    digits of X.  None where that does not get there, or with ``hasty`` seems not to.
     """
     factor = factor or Cholesky(kernel.matrix, alpha, overwrite=True)
     if not factor.rcond > (1e-5 if factor.d.dtype == np.float32 else SINGULAR):
@@ -155,5 +175,5 @@ def _preconditioned(kernel: Kernel, target, alpha: float, factor: Cholesky | Non
     y = kernel.project(target)
     # X in float32 has no more digits to give
     rtol = 1e-13 if kernel.design.X.dtype == np.float64 else 1e-9
-    c, iterations = conjugate_gradients(apply, y, precondition, rtol=rtol, limit=12)
+    c, iterations = conjugate_gradients(apply, y, precondition, rtol=rtol, limit=12, hasty=hasty)
     return None if iterations is None else c

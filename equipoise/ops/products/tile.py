@@ -9,21 +9,23 @@ from numba import types
 from numba.core import cgutils
 
 from equipoise.ops.jit import emits, inline
-from equipoise.ops.products.layout import ITEM, LINE, SIDE
+from equipoise.ops.products.layout import ITEM, LINE, SHORT, SIDE
 from equipoise.ops.sweep.lanes import LONG, POINTER, WORD, intrinsic, suffix
 
 # vectors of a tile
 STRIP = 3
 
-_DOUBLE = ir.DoubleType()
-_VECTOR = ir.VectorType(_DOUBLE, SIDE)
-
 
 class _Tile:
     """Emits out[i, j] += Σ_k a[i, k] b[k, j] for a few rows and a few vectors of columns."""
 
+    element, item = ir.DoubleType(), ITEM
+
     def __init__(self, builder, rows, vectors, args):
         self.b, self.rows, self.vectors = builder, rows, vectors
+        # as many bytes as SIDE numbers of float64
+        self.lanes = SIDE * ITEM // self.item
+        self.vector = ir.VectorType(self.element, self.lanes)
         self.a, self.a_row, self.a_step, self.b_at, self.b_step, self.out, self.pitch, self.k = args
 
     def emit(self):
@@ -34,18 +36,18 @@ class _Tile:
             for i in range(self.rows)
             for v in range(self.vectors)
         ]
-        start = [b.load(place, typ=_VECTOR, align=ITEM) for place in places]
+        start = [b.load(place, typ=self.vector, align=self.item) for place in places]
         rows = [b.mul(self.a_row, LONG(i)) for i in range(self.rows)]
         before, body, after = b.block, b.append_basic_block(), b.append_basic_block()
         b.branch(body)
         b.position_at_end(body)
-        kinds = [LONG] * 3 + [_VECTOR] * len(start)
+        kinds = [LONG] * 3 + [self.vector] * len(start)
         phis = [b.phi(kind) for kind in kinds]
         k, a, row, *sums = phis
         new = [
             b.add(k, LONG(1)),
-            b.add(a, b.mul(self.a_step, LONG(ITEM))),
-            b.add(row, b.mul(self.b_step, LONG(ITEM))),
+            b.add(a, b.mul(self.a_step, LONG(self.item))),
+            b.add(row, b.mul(self.b_step, LONG(self.item))),
             *self._step(a, rows, row, sums),
         ]
         for phi, first, value in zip(phis, [LONG(0), self.a, self.b_at, *start], new, strict=True):
@@ -54,35 +56,49 @@ class _Tile:
         b.cbranch(b.icmp_signed("<", new[0], self.k), body, after)
         b.position_at_end(after)
         for place, value in zip(places, new[3:], strict=True):
-            b.store(value, place, align=ITEM)
+            b.store(value, place, align=self.item)
 
     def _step(self, a, rows, row, sums):
         """Emit one k: each number of a times the vectors of a row of b."""
-        b, name = self.b, f"llvm.fmuladd.{suffix(_VECTOR)}"
+        b, item = self.b, self.item
         vectors = [
-            b.load(self._at(row, LONG(0), v), typ=_VECTOR, align=ITEM) for v in range(self.vectors)
+            b.load(self._at(row, LONG(0), v), typ=self.vector, align=item)
+            for v in range(self.vectors)
         ]
         for i, offset in enumerate(rows):
-            number = self._splat(b.load(self._at(a, offset), typ=_DOUBLE))
+            number = self._splat(b.load(self._at(a, offset), typ=self.element))
             for v, vector in enumerate(vectors):
-                operands = [number, vector, sums[i * self.vectors + v]]
-                yield intrinsic(b, name, _VECTOR, operands)
+                yield self._add(number, vector, sums[i * self.vectors + v])
+
+    def _add(self, x, y, total):
+        name = f"llvm.fmuladd.{suffix(self.vector)}"
+        return intrinsic(self.b, name, self.vector, [x, y, total])
 
     def _at(self, address, offset, vector=0):
         """Give a pointer ``offset`` numbers and some vectors behind an address."""
-        index = self.b.add(offset, LONG(SIDE * vector))
-        return self.b.inttoptr(self.b.add(address, self.b.mul(index, LONG(ITEM))), POINTER)
+        index = self.b.add(offset, LONG(self.lanes * vector))
+        return self.b.inttoptr(self.b.add(address, self.b.mul(index, LONG(self.item))), POINTER)
 
     def _splat(self, number):
-        none = ir.Constant(_VECTOR, ir.Undefined)
-        zeros = ir.Constant(ir.VectorType(WORD, SIDE), [0] * SIDE)
+        none = ir.Constant(self.vector, ir.Undefined)
+        zeros = ir.Constant(ir.VectorType(WORD, self.lanes), [0] * self.lanes)
         return self.b.shuffle_vector(self.b.insert_element(none, number, WORD(0)), none, zeros)
 
 
-def _emits(rows, vectors):
+class _Pairs(_Tile):
+    """The same, each number two of bfloat16: two products a lane, added up in float32."""
+
+    element, item = ir.FloatType(), SHORT
+
+    def _add(self, x, y, total):
+        kind = ir.FunctionType(self.vector, [self.vector] * 3)
+        return self.b.asm(kind, "vdpbf16ps $3, $2, $0", "=v,0,v,v", [total, x, y], False)
+
+
+def _emits(rows, vectors, tile_type=_Tile):
     def tile(typingctx, a, a_row, a_step, b, b_step, out, pitch, k):
         def codegen(context, builder, signature, args):
-            _Tile(builder, rows, vectors, args).emit()
+            tile_type(builder, rows, vectors, args).emit()
             return context.get_dummy_value()
 
         return types.none(*(types.int64,) * 8), codegen
@@ -91,6 +107,8 @@ def _emits(rows, vectors):
 
 
 _one, _two, _three = (_emits(SIDE, vectors) for vectors in range(1, STRIP + 1))
+# STRIP vectors of pairs; addresses are those of float32 numbers
+pairs = _emits(SIDE, STRIP, _Pairs)
 _row_of_one, _row_of_four = _emits(1, 1), _emits(1, 4)
 
 
