@@ -10,6 +10,7 @@ from numba import prange
 
 from equipoise.ops.jit import Kernel, inline
 from equipoise.ops.moments.formula import from_shifted, is_far, merge_split, split
+from equipoise.ops.moments.share import take
 from equipoise.ops.moments.strips import (
     EXTREMES,
     HIGH,
@@ -39,6 +40,8 @@ SAMPLES = 32
 # a shift of few digits leaves squares of few digits, whose sums are rounded by ties: always down,
 # 16 ulp in a float32 column.  A factor of many digits, near 1, makes roundings fall either way.
 UNEVEN = 0.9999987065432109
+# threads that take tasks, at most: the first of a thread's share of these takes till none is left
+WORKERS = 64
 # sweeps after which a shift is as close to the mean as float64 can tell
 PASSES = 4
 
@@ -226,13 +229,17 @@ def _summarize(x, plan, extremes, out):
     columns, width, blocks, groups, span = plan[2], plan[5], plan[8], plan[9], plan[10]
     tiles = (columns - 1) // span + 1
     parts = np.empty((groups, FIELDS, columns))
-    for task in prange(groups * tiles):
-        group, tile = np.int64(task) // tiles, np.int64(task) % tiles
-        first, last = group * blocks // groups, (group + 1) * blocks // groups
+    taken = np.zeros(1, np.int64)
+    for _ in prange(min(groups * tiles, WORKERS)):
         sums = np.empty(6 * PITCH)
-        clear(parts[group, :, tile * span : (tile + 1) * span])
-        for column in range(tile * span, min((tile + 1) * span, columns), width):
-            _blocks(x, plan, first, last, column, sums, extremes, parts[group])
+        task = take(taken)
+        while task < groups * tiles:
+            group, tile = task // tiles, task % tiles
+            first, last = group * blocks // groups, (group + 1) * blocks // groups
+            clear(parts[group, :, tile * span : (tile + 1) * span])
+            for column in range(tile * span, min((tile + 1) * span, columns), width):
+                _blocks(x, plan, first, last, column, sums, extremes, parts[group])
+            task = take(taken)
     clear(out)
     for group in range(groups):
         _merge_states(out, parts[group], out, extremes)

@@ -29,6 +29,7 @@ def as_python(modules, edits):
         "inline": lambda f: f,
         "Kernel": lambda f: lambda work, *args: f(*args),
         "prange": range,
+        "take": take,
         "window": lambda x, start, size: x[start : start + size],
         **{name: partial(add, form) for name, form in FORMS.items()},
         **{name: getattr(strips, name) for name in CONSTANTS},
@@ -41,6 +42,11 @@ def as_python(modules, edits):
         source = source.replace(old, new)
     exec(compile(source, "kernels", "exec"), names)
     return SimpleNamespace(**names)
+
+
+def take(taken):
+    taken[0] += 1
+    return taken[0] - 1
 
 
 def moments(state):
@@ -132,6 +138,9 @@ BREAKS = {
     "a redo without clearing": {"        sums[j + SQUARES] = 0.0\n": ""},
     "the last group of rows lost": {"range(0, rows, group)": "range(0, rows - group, group)"},
     "the tail lost": {"_add(x, o + rows * step, 1, 0, tail, sums, form)": "pass"},
+    "the first task taken by nobody": {
+        "task = take(taken)\n        while": "task = 1 + take(taken)\n        while"
+    },
     "NaNs not looked for": {"and form == PLAIN:": "and False:"},
     "NaNs left out no more": {"                form = OMIT\n": "                pass\n"},
     "lanes not added up": {"sums[j + SQUARES] += sums[o + SQUARES]": "pass"},
