@@ -2,7 +2,7 @@
 
 import math
 
-from equipoise.ops.sweep.lanes import erf, exp, where
+from equipoise.ops.sweep.lanes import erf, normal, one_and_exp, where
 
 NAMES = (None, "relu", "leaky_relu", "silu", "gelu")
 
@@ -14,7 +14,7 @@ def activate(z, name: str | None, slope: float):
     if name == "leaky_relu":
         return where(z < 0.0, z * slope, z)
     if name == "silu":
-        return z / (1.0 + exp(-z))
+        return z / one_and_exp(-z)
     if name == "gelu":
         return 0.5 * z * (1.0 + erf(z * math.sqrt(0.5)))
     return z
@@ -27,9 +27,9 @@ def gate(g, z, name: str | None, slope: float):
     if name == "leaky_relu":
         return where(z > 0.0, g, g * slope)
     if name == "silu":
-        p = 1.0 / (1.0 + exp(-z))
+        p = 1.0 / one_and_exp(-z)
         return g * p * (1.0 + z * (1.0 - p))
     if name == "gelu":
-        peak = 1.0 / math.sqrt(2.0 * math.pi)
-        return g * (0.5 * (1.0 + erf(z * math.sqrt(0.5))) + z * peak * exp(-0.5 * z * z))
+        below, bell = normal(z)
+        return g * (below + z * bell * (1.0 / math.sqrt(2.0 * math.pi)))
     return g

@@ -36,7 +36,7 @@ AHEAD = 256 << 10
 # rows that sweeps down columns take at a time
 BLOCK = 4
 # activations that backward derives once: their gradient waits where dx will be
-DEAR = ("silu", "gelu")
+DEAR = formulas.DEAR
 
 
 class Plan(NamedTuple):

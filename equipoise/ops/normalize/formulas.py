@@ -7,16 +7,19 @@ lost: x - shift is exact where x is near the mean.
 """
 
 from functools import cache
+from typing import Any
 
 from equipoise.ops.normalize.activations import activate, gate
-from equipoise.ops.sweep.sweep import Sweep
+from equipoise.ops.sweep.sweep import STRIP, Sweep
 
 # where the activation's derivative is taken: nowhere, at the layer of x, of x and what was
 # added, or at the output, whose sign is enough for ReLU
 NOWHERE, INPUT, SUM, OUTPUT = range(4)
+# activations whose arithmetic takes longer than memory
+DEAR = ("silu", "gelu")
 
 
-def _lines(axis: int, names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+def _lines(axis: int, names: tuple[str, ...]) -> dict[str, Any]:
     return {"rows" if axis else "columns": names}
 
 
@@ -56,6 +59,11 @@ def output(
     return Sweep("output", formula, axis, ("x", "other"), ("y",), ahead=far, **lines)
 
 
+def _strip(activation) -> int:
+    """Give the vectors that an activation's derivative leaves registers for."""
+    return 2 if activation in DEAR else STRIP
+
+
 def _gated(v, activation, slope, at):
     """Give the gradient before the activation."""
     if at == NOWHERE:
@@ -77,8 +85,9 @@ def gradient_sums(axis: int, activation: str | None, slope: float, at: int, kept
 
     lines = _lines(axis, ("shift", "scale", "offset"))
     return Sweep(
-        "gradient_sums", formula, axis, ("g", "x", "other"), ("gated",), sums=("s", "q"), **lines
-    )
+        "gradient_sums", formula, axis, ("g", "x", "other"), ("gated",), sums=("s", "q"),
+        strip=_strip(activation), **lines,
+    )  # fmt: skip
 
 
 @cache
@@ -95,7 +104,10 @@ def input_gradient(
         return {"dx": v.a * g + (v.b * (v.x - v.shift) + v.c)}
 
     lines = _lines(axis, ("shift", "scale", "offset", "a", "b", "c"))
-    return Sweep("input_gradient", formula, axis, ("g", "x", "other"), ("dx",), **lines)
+    return Sweep(
+        "input_gradient", formula, axis, ("g", "x", "other"), ("dx",), strip=_strip(activation),
+        **lines,
+    )  # fmt: skip
 
 
 # --- weights that change along a line (LayerNorm, RMSNorm) ------------------------------------
@@ -172,8 +184,9 @@ def row_gradient_sums(
 
     numbers = _crossed(axis, ("shift", "scale", "offset"), ("weight", "bias"))
     return Sweep(
-        "row_gradient_sums", formula, axis, ("g", "x"), ("gated",), sums=("s", "q"), **numbers
-    )
+        "row_gradient_sums", formula, axis, ("g", "x"), ("gated",), sums=("s", "q"),
+        strip=_strip(activation), **numbers,
+    )  # fmt: skip
 
 
 @cache

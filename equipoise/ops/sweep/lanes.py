@@ -146,12 +146,10 @@ _LN2 = {
 _LIMITS = {True: (88.72283, -87.33654), False: (709.782712893384, -708.3964185322641)}
 
 
-def exp(x):
-    """exp(x) by Cody and Waite's reduction and a polynomial; 2 ulp, subnormal results are 0."""
-    if not isinstance(x, Lanes):
-        return np.exp(x)
+def _power(x):
+    """exp(x) by Cody and Waite's reduction and a polynomial, 2 ulp; nonsense beyond the limits."""
     single = _is_single(x)
-    (high, low), (first, second) = _LIMITS[single], _LN2[single]
+    first, second = _LN2[single]
     t = x * 1.4426950408889634 + _WHOLE[single]
     k = t - _WHOLE[single]
     r = x - k * first - k * second
@@ -159,9 +157,33 @@ def exp(x):
     p = coefficients[0]
     for c in coefficients[1:]:
         p = p * r + c
+    return _scaled(p, t)
+
+
+def exp(x):
+    """exp(x) to 2 ulp; subnormal results are 0."""
+    if not isinstance(x, Lanes):
+        return np.exp(x)
+    high, low = _LIMITS[_is_single(x)]
     # beyond the limits the bits mean nothing; infinity, and NaN, stay what they are
-    y = where(x <= high, _scaled(p, t), x + math.inf)
+    y = where(x <= high, _power(x), x + math.inf)
     return where(x < low, 0.0, y)
+
+
+def one_and_exp(x):
+    """1 + exp(x), for NaN no finite number: the divisor of what is NaN itself."""
+    if not isinstance(x, Lanes):
+        return 1.0 + np.exp(x)
+    high, low = _LIMITS[_is_single(x)]
+    # what is lost below the limit is lost beside 1, too
+    y = _power(where(x < low, low, x))
+    return 1.0 + where(x <= high, y, math.inf)
+
+
+def _bell(x):
+    """exp(-x^2 / 2); for NaN any number."""
+    w = x * x * -0.5
+    return where(w < _LIMITS[_is_single(x)][1], 0.0, _power(w))
 
 
 _ERF_TOP = (
@@ -198,3 +220,31 @@ def _by_lane(name, x):
         y = intrinsic(b, name, x.type.element, [b.extract_element(x.value, at)])
         out = b.insert_element(out, y, at)
     return Lanes(b, out)
+
+
+# the normal distribution's tail from x > 0 on is t * P(t) * exp(-x^2 / 2), t = 1 / (1 + _TAIL x)
+# (the form of Abramowitz and Stegun 7.1.26), P the best of its degree: 1e-8
+_TAIL = 0.28
+_TAIL32 = (
+    -0.10580872, 0.38987595, -0.2369966, 0.26891266, 0.06749576, 0.11652094,
+)  # fmt: skip
+
+
+def normal(x):
+    """Give P(N <= x) of a standard normal N, and exp(-x^2 / 2), which shares its arithmetic."""
+    if not (isinstance(x, Lanes) and _is_single(x)):
+        return 0.5 * (1.0 + erf(x * math.sqrt(0.5))), exp(-0.5 * x * x)
+    t = 1.0 / (absolute(x) * _TAIL + 1.0)
+    p = _TAIL32[0]
+    for c in _TAIL32[1:]:
+        p = p * t + c
+    bell = _bell(x)
+    tail = t * p * bell
+    return where(x < 0.0, tail, 1.0 - tail), bell
+
+
+def absolute(x):
+    """|x|."""
+    if not isinstance(x, Lanes):
+        return np.abs(x)
+    return Lanes(x.builder, intrinsic(x.builder, f"llvm.fabs.{suffix(x.type)}", x.type, [x.value]))

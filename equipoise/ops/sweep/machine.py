@@ -30,6 +30,11 @@ def processor() -> tuple[str, str]:
     return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
 
 
+def rounds_to_bfloat16() -> bool:
+    """Tell whether the processor rounds vectors of float32 to bfloat16 by itself."""
+    return "+avx512bf16" in processor()[1]
+
+
 def target_machine() -> Any:
     """Give LLVM's description of this machine."""
     cpu, features = processor()

@@ -18,6 +18,7 @@ from types import SimpleNamespace
 import torch
 from llvmlite import ir
 
+from equipoise.ops.sweep import machine
 from equipoise.ops.sweep.lanes import LONG, POINTER, WORD, Lanes, intrinsic, suffix
 
 # bytes of a vector, vectors of a strip
@@ -35,6 +36,19 @@ _STORED = {
 _SIZE = {"float": 4, "double": 8, "i16": 2, "half": 2}
 
 
+class _Bfloat(ir.Type):
+    """LLVM's bfloat, which llvmlite does not know."""
+
+    def _to_string(self):
+        return "bfloat"
+
+    def __eq__(self, other):
+        return isinstance(other, _Bfloat)
+
+    def __hash__(self):
+        return hash(_Bfloat)
+
+
 @dataclass(frozen=True)
 class Sweep:
     """What a formula reads, writes and sums.
@@ -43,6 +57,7 @@ class Sweep:
     a dict of what is written and summed; what it leaves alone costs nothing, so that sweeps of
     one kind take the same operands.  While rows are worked on, those of ``ahead`` that follow
     them come into the second cache: that pays where arithmetic takes longer than memory.
+    ``strip`` vectors are worked on together: a long formula leaves registers for two.
     """
 
     name: str
@@ -54,6 +69,7 @@ class Sweep:
     columns: tuple[str, ...] = ()
     sums: tuple[str, ...] = ()
     ahead: tuple[str, ...] = ()
+    strip: int = STRIP
 
     @property
     def operands(self) -> tuple[str, ...]:
@@ -73,6 +89,8 @@ class _Emitter:
         self.stored, self.compute = _STORED[dtype]
         self.count = VECTOR // _SIZE[str(self.compute)]
         self.vector = ir.VectorType(self.compute, self.count)
+        # the processor takes subnormal numbers for zeros there, as our exp does
+        self.rounds = self.stored == ir.IntType(16) and machine.rounds_to_bfloat16()
         self.module = ir.Module("sweep")
         kind = ir.FunctionType(ir.VoidType(), [POINTER])
         self.function = ir.Function(self.module, kind, "sweep")
@@ -124,12 +142,12 @@ class _Emitter:
 
     def _strips(self, start, end, body):
         """Call ``body(at, vectors, mask)`` for strips, single vectors, and a rest under a mask."""
-        b, n = self.b, self.count
+        b, n, strip = self.b, self.count, self.sweep.strip
         size = b.sub(end, start)
-        wide = b.add(start, b.mul(b.sdiv(size, LONG(n * STRIP)), LONG(n * STRIP)))
+        wide = b.add(start, b.mul(b.sdiv(size, LONG(n * strip)), LONG(n * strip)))
         whole = b.add(start, b.mul(b.sdiv(size, LONG(n)), LONG(n)))
-        with self._loop(start, wide, n * STRIP) as at:
-            body(at, STRIP, None)
+        with self._loop(start, wide, n * strip) as at:
+            body(at, strip, None)
         with self._loop(wide, whole, n) as at:
             body(at, 1, None)
         with b.if_then(b.icmp_signed("<", whole, end)):
@@ -180,12 +198,15 @@ class _Emitter:
         if name in self.sweep.ahead and mask is None:
             self._fetch(name, index)
         value = self._read(self._at(name, index, self.stored), self.stored, mask)
-        b, words = self.b, ir.VectorType(WORD, self.count)
+        b, n = self.b, self.count
         if self.stored == _HALF:
             value = b.fpext(value, self.vector)
         elif self.stored != self.compute:
-            sixteen = ir.Constant(words, [16] * self.count)
-            value = b.bitcast(b.shl(b.zext(value, words), sixteen), self.vector)
+            # a zero before each: one instruction, where to widen and to shift are two
+            places = [n if k % 2 == 0 else k // 2 for k in range(2 * n)]
+            zeros = ir.Constant(value.type, [0] * n)
+            both = b.shuffle_vector(value, zeros, ir.Constant(ir.VectorType(WORD, 2 * n), places))
+            value = b.bitcast(both, self.vector)
         return Lanes(b, value)
 
     def _store(self, name, index, lanes, mask):
@@ -199,6 +220,10 @@ class _Emitter:
             return value
         if self.stored == _HALF:
             return b.fptrunc(value, ir.VectorType(_HALF, self.count))
+        if self.rounds:
+            kind = ir.VectorType(_Bfloat(), self.count)
+            rounded = intrinsic(b, "llvm.x86.avx512bf16.cvtneps2bf16.512", kind, [value])
+            return b.bitcast(rounded, ir.VectorType(self.stored, self.count))
         words = ir.VectorType(WORD, self.count)
 
         def word(c):
@@ -225,24 +250,26 @@ class _Emitter:
     def _apply(self, base, vectors, mask, numbers, sums):
         """Run the formula on some vectors at ``base``; ``numbers[k]`` are vector k's own."""
         sweep, b = self.sweep, self.b
+        outputs = []
         for k in range(vectors):
             index = b.add(base, LONG(k * self.count))
             streams = {name: self._stream(name, index, mask) for name in sweep.reads}
             out = sweep.formula(SimpleNamespace(**streams, **numbers[k]))
-            for name in sweep.writes:
-                if name in out:
-                    self._store(name, index, out[name], mask)
+            outputs += [(name, index, out[name]) for name in sweep.writes if name in out]
             for name in sweep.sums:
                 term = out[name].value
                 if mask is not None:
                     term = b.select(mask, term, ir.Constant(self.vector, [0.0] * self.count))
                 slot = sums[name][k]
                 b.store(b.fadd(b.load(slot, typ=self.vector), term), slot)
+        # last: a store keeps what is read after it from moving up, for all that LLVM knows
+        for name, index, lanes in outputs:
+            self._store(name, index, lanes, mask)
 
     def _across(self):
         """Emit axis 1: a row's sums in registers."""
         sweep, b = self.sweep, self.b
-        slots = {name: [self._slot(self.vector) for _ in range(STRIP)] for name in sweep.sums}
+        slots = {name: [self._slot(self.vector) for _ in range(sweep.strip)] for name in sweep.sums}
         totals = {name: self._slot(_DOUBLE) for name in sweep.sums}
         with self._loop(LONG(0), self.row_count, 1) as r:
             rows = {name: self._row(name, r) for name in sweep.rows}
@@ -292,7 +319,7 @@ class _Emitter:
     def _down(self):
         """Emit axis 0: strips of columns down a few rows, whose sums stay in registers."""
         sweep, b = self.sweep, self.b
-        slots = {name: [self._slot(self.vector) for _ in range(STRIP)] for name in sweep.sums}
+        slots = {name: [self._slot(self.vector) for _ in range(sweep.strip)] for name in sweep.sums}
         with self._loop(LONG(0), self.row_count, self.block) as r0:
             r1 = self._min(b.add(r0, LONG(self.block)), self.row_count)
 

@@ -213,7 +213,7 @@ ACTIVATIONS = {
     "ReLU keeps what it should drop": {"where(z < 0.0, 0.0, z)": "where(z > 0.0, 0.0, z)"},
     "ReLU drops NaN": {"where(z < 0.0, 0.0, z)": "where(z >= 0.0, z, 0.0)"},
     "the slope on the wrong side": {"where(z < 0.0, z * slope": "where(z > 0.0, z * slope"},
-    "SiLU of the wrong sign": {"z / (1.0 + exp(-z))": "z / (1.0 + exp(z))"},
+    "SiLU of the wrong sign": {"z / one_and_exp(-z)": "z / one_and_exp(z)"},
     "GELU not halved": {"0.5 * z * (1.0": "z * (1.0"},
     "GELU of the wrong scale": {
         "(1.0 + erf(z * math.sqrt(0.5)))\n    return z": "(1.0 + erf(z))\n    return z"
@@ -224,8 +224,8 @@ ACTIVATIONS = {
     "the leaky derivative at 0": {"where(z > 0.0, g,": "where(z >= 0.0, g,"},
     "a sign in SiLU's derivative": {"z * (1.0 - p)": "z * (1.0 + p)"},
     "a factor of SiLU's derivative": {"g * p * (1.0": "g * (1.0"},
-    "a term of GELU's derivative": {" + z * peak * exp(-0.5 * z * z)": ""},
-    "the exponent of GELU's derivative": {"exp(-0.5 * z * z)": "exp(-z * z)"},
+    "a term of GELU's derivative": {" + z * bell * (1.0 / math.sqrt(2.0 * math.pi))": ""},
+    "the argument of GELU's derivative": {"normal(z)": "normal(z * math.sqrt(2.0))"},
     "the peak of GELU's derivative": {"math.sqrt(2.0 * math.pi)": "math.sqrt(math.pi)"},
     "the wrong activation": {
         'if name == "silu":\n        return z /': 'if name == "silu":\n        return 2 * z /'

@@ -27,7 +27,12 @@ LANES = {
     "a digit of ln 2": {"-2.12194440e-4": "-2.12294440e-4"},
     "a digit of ln 2 in float64": {"1.90821492927058770002e-10": "1.90821492927e-9"},
     "exp never infinite": {"x + math.inf": "x"},
-    "exp infinite too late": {"where(x <= high, ": "where(x <= 2 * high, "},
+    "exp infinite too late": {"where(x <= high, _power": "where(x <= 2 * high, _power"},
+    "1 + exp never infinite": {"where(x <= high, y, math.inf)": "y"},
+    "1 + exp cut off too early": {"where(x < low, low, x)": "where(x < 0.0, 0.0, x)"},
+    "the bell never zero": {"where(w < _LIMITS[_is_single(x)][1], 0.0, _power(w))": "_power(w)"},
+    "a digit of the tail": {"-0.2369966": "-0.2379966"},
+    "the tail on both sides": {"where(x < 0.0, tail, 1.0 - tail)": "tail"},
     "exp of NaN": {"x + math.inf": "math.inf"},
     "exp never zero": {"where(x < low, 0.0, y)": "y"},
     "a digit of erf": {"1.60960333262415e-02": "1.60960433262415e-02"},
@@ -90,5 +95,5 @@ SWEEP = {
         "kept = b.select(number, rounded, b.or_(bits, word(0x00400000)))": "kept = rounded"
     },
     "NaN cut off": {"b.or_(bits, word(0x00400000))": "bits"},
-    "widened into the wrong half": {"[16] * self.count)": "[15] * self.count)"},
+    "widened into the wrong half": {"n if k % 2 == 0 else k // 2": "n if k % 2 else k // 2"},
 }

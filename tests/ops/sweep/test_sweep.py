@@ -12,7 +12,7 @@ import torch
 from sweeps import COMPUTED, GUARD, expected, run
 from tolerances import VALUES
 
-from equipoise.ops.sweep import compiled
+from equipoise.ops.sweep import compiled, machine
 from equipoise.ops.sweep.sweep import RUN, STRIP, VECTOR, Sweep
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
@@ -222,10 +222,20 @@ def same_or_nan(a, b):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("axis", AXES)
-def test_half_types_are_rounded_to_even_as_torch_does(axis, dtype):
+def test_half_types_are_rounded_to_even_as_torch_does(axis, dtype, monkeypatch):
+    monkeypatch.setattr(machine, "rounds_to_bfloat16", lambda: False)
     values = torch.from_numpy(single_bits().view(np.float32).copy())
     found = stored(values, dtype, axis)
     assert same_or_nan(found, values.to(dtype)).all()
+
+
+@pytest.mark.skipif(not machine.rounds_to_bfloat16(), reason="the processor does not")
+@pytest.mark.parametrize("axis", AXES)
+def test_the_processor_rounds_to_bfloat16_as_torch_does_but_for_subnormals(axis):
+    values = torch.from_numpy(single_bits().view(np.float32).copy())
+    found = stored(values, torch.bfloat16, axis)
+    flushed = torch.where(values.abs() < 2.0**-126, values * 0, values)
+    assert same_or_nan(found, flushed.to(torch.bfloat16)).all()
 
 
 def test_a_nan_stays_one_in_bfloat16_whatever_is_cut_off():
