@@ -9,7 +9,7 @@ from torch import Tensor
 
 from equipoise._checks import check_activation, check_floating, fit, widened
 from equipoise.ops import dispatch
-from equipoise.ops.normalize import layer, reference
+from equipoise.ops.normalize import again_rows, layer, reference
 
 
 def layer_norm(
@@ -136,7 +136,12 @@ def rms_norm(
 
 def _run(name, args, normalized_shape, centred, return_residual):
     x, residual, weight, bias, activation, slope, eps = args
-    shape = _check(name, args, normalized_shape)
+    shape = tuple(normalized_shape)
+    again = again_rows.found(*args, shape, centred)
+    if again is not None:
+        y, total = again(x, residual, weight, bias)
+        return (y, total) if return_residual else y
+    _check(name, args, shape)
     if return_residual and residual is None:
         return _run(name, args, normalized_shape, centred, False), x
     x, weight, bias = widened(name, x, weight, bias)
@@ -155,6 +160,7 @@ def _normalize(call, shape):
         return _by_torch(call, shape)
     if how == "formula":
         return layer.formula(*call)
+    again_rows.keep(*call[:7], shape, call[8])
     if torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, residual, weight, bias)
     ):
@@ -173,11 +179,10 @@ def _by_torch(call, shape):
     return reference.activate(y, activation, slope), total
 
 
-def _check(name, args, normalized_shape) -> tuple[int, ...]:
+def _check(name, args, shape) -> None:
     x, _, weight, bias, activation, _, eps = args
     check_activation(activation)
     check_floating(x, name)
-    shape = tuple(normalized_shape)
     if not shape:
         raise RuntimeError(
             f"Expected normalized_shape to be at least 1-dimensional, got {shape}: name the last "
@@ -208,4 +213,3 @@ def _check(name, args, normalized_shape) -> tuple[int, ...]:
                 f"{vector} is floating point, as the input is; it is {v.dtype}: call "
                 f"{vector}.float()"
             )
-    return shape

@@ -76,11 +76,19 @@ def plan_across(samples: int, width: int, places: int, centred: int) -> Walk:
     return Walk(0, samples * places, places, shape, -(-tiles // chunk))
 
 
-def _walk(x: torch.Tensor, width: int, centred: int) -> Walk:
+def walk_of(x: torch.Tensor, width: int, centred: int) -> Walk:
+    """Choose how a tensor's rows are walked."""
     rows = x.numel() // width
     if crossed(x, width):
         return plan_across(x.shape[0], width, rows // x.shape[0], centred)
     return plan(rows, width, centred)
+
+
+def lies(tensor: torch.Tensor, x: torch.Tensor, width: int) -> bool:
+    """Tell whether a tensor lies in memory as ``x`` does and a walk wants it."""
+    if tensor.dtype != x.dtype or tensor.stride() != x.stride():
+        return False
+    return tensor.is_contiguous() or crossed(tensor, width)
 
 
 def _laid_out(tensor: torch.Tensor, x: torch.Tensor, walk: Walk) -> torch.Tensor:
@@ -141,9 +149,10 @@ def _call(kernels, walk: Walk, width, dtype, phase, scratch, gated, sweeps) -> C
 
 
 @lru_cache(maxsize=4096)
-def _forward_call(
+def forward_call(
     walk, width, dtype, added, centred, activation, slope, weighted, biased, in_line, phase
 ) -> Call:
+    """Give the forward kernel's call on tensors of one shape and kind."""
     streams = _streams(walk, width, dtype, in_line)
     kind = (walk.axis, dtype, streams, added, centred, activation, slope, weighted, biased)
     sweeps = (*_forward_sweeps(*kind), 0, 0)
@@ -155,7 +164,7 @@ def forward(x, residual, weight, bias, activation, slope, eps, width, centred):
 
     Returns y, the sum (x without a residual) and stats (4, rows) float64.
     """
-    walk = _walk(x, width, centred)
+    walk = walk_of(x, width, centred)
     x, dtype = _laid_out(x, x, walk), COMPUTE[x.dtype]
     total = x
     if residual is not None:
@@ -173,17 +182,18 @@ def forward(x, residual, weight, bias, activation, slope, eps, width, centred):
         at, at if residual is None else _address(residual), y.data_ptr(), 0, 0, total.data_ptr(),
         w.data_ptr(), b.data_ptr(), stats.data_ptr(), 0, *NO_VECTORS,
     )  # fmt: skip
-    if _forward_call(*kind, SUMS | APPLY)(addresses, floats(eps)):
+    if forward_call(*kind, SUMS | APPLY)(addresses, floats(eps)):
         rows = total.reshape(walk.rows, 1, width)
         moments_in_float64(rows, eps, stats, 1, bool(centred))
-        _forward_call(*kind, APPLY)(addresses, floats(eps))
+        forward_call(*kind, APPLY)(addresses, floats(eps))
     return y, total, stats
 
 
 @lru_cache(maxsize=4096)
-def _backward_call(
+def backward_call(
     walk, width, dtype, passed, activation, slope, weighted, biased, in_line
 ) -> Call:  # fmt: skip
+    """Give the backward kernel's call on tensors of one shape and kind."""
     # the gradient before an activation waits where dx will be, in the caches
     streams = activation is None and _streams(walk, width, dtype, in_line)
     kind = (walk.axis, dtype, streams, passed, activation, slope, weighted, biased)
@@ -194,7 +204,7 @@ def _backward_call(
 
 def backward(g, passed, x, stats, weight, bias, activation, slope, width, centred):
     """Give the input's gradient, and (2, width) float64 of bias and weight."""
-    walk = _walk(x, width, centred)
+    walk = walk_of(x, width, centred)
     x, g = _laid_out(x, x, walk), _laid_out(g, x, walk)
     passed = None if passed is None else _laid_out(passed, x, walk)
     dtype = COMPUTE[x.dtype]
@@ -207,7 +217,7 @@ def backward(g, passed, x, stats, weight, bias, activation, slope, width, centre
         dx.data_ptr(), w.data_ptr(), b.data_ptr(), stats.data_ptr(), sums.data_ptr(),
         *NO_VECTORS,
     )  # fmt: skip
-    call = _backward_call(
+    call = backward_call(
         walk, width, x.dtype, passed is not None, activation, slope, weight is not None,
         bias is not None, aligned(dx),
     )  # fmt: skip

@@ -100,10 +100,16 @@ class NormalizeRows(torch.autograd.Function):
     """(x, residual, weight, bias) -> (y, sum); keeps the sum, the parameters and the statistics."""
 
     @staticmethod
-    def forward(ctx, x, residual, weight, bias, activation, slope, eps, width, centred):
-        """Normalize, and keep what backward needs."""
-        y, total, stats = forward(x, residual, weight, bias, activation, slope, eps, width, centred)
-        ctx.settings = activation, slope, eps, width, centred
+    def forward(
+        ctx, x, residual, weight, bias, activation, slope, eps, width, centred, again=None
+    ):  # fmt: skip
+        """Normalize, and keep what backward needs; ``again`` is a call of ``again_rows``."""
+        how = (activation, slope, eps, width, centred)
+        if again is None:
+            y, total, stats = forward(x, residual, weight, bias, *how)
+        else:
+            y, total, stats = again.forward(x, residual, weight, bias)
+        ctx.settings, ctx.again = how, again
         ctx.set_materialize_grads(False)
         if residual is None:
             ctx.save_for_backward(x, weight, bias, stats)
@@ -116,9 +122,11 @@ class NormalizeRows(torch.autograd.Function):
         """Run the backward kernel, or the plain formula where its result is differentiated."""
         x, weight, bias, stats = ctx.saved_tensors
         if g is None:
-            return (passed, passed, *(None,) * 7)
+            return (passed, passed, *(None,) * 8)
+        if ctx.again is not None and ctx.again.takes(g, passed, x, weight, bias):
+            dx, dweight, dbias = ctx.again.backward(g, passed, x, weight, bias, stats)
+            return _wanted(ctx.needs_input_grad, dx, dweight, dbias)
         activation, slope, _, width, centred = ctx.settings
-        needs = ctx.needs_input_grad
         if plain_backward(g, passed, x, weight, bias):
             dx, dweight, dbias = _differentiable(ctx, g, x, weight, bias)
             dx = dx if passed is None or dx is None else dx + passed
@@ -127,15 +135,14 @@ class NormalizeRows(torch.autograd.Function):
             code = ACTIVATIONS.index(activation)
             dx, sums = run(g, passed, x, stats, weight, bias, code, slope, width, centred)
             dbias, dweight = parameter_gradients(sums, weight, bias)
-            dweight = dweight.view(weight.shape) if needs[2] else None
-            dbias = dbias.view(bias.shape) if needs[3] else None
-        return (
-            dx if needs[0] else None,
-            dx if needs[1] else None,
-            dweight,
-            dbias,
-            *(None,) * 5,
-        )
+            dweight = None if weight is None else dweight.view(weight.shape)
+            dbias = None if bias is None else dbias.view(bias.shape)
+        return _wanted(ctx.needs_input_grad, dx, dweight, dbias)
+
+
+def _wanted(needs, dx, dweight, dbias):
+    both = (dx if needs[0] else None, dx if needs[1] else None)
+    return (*both, dweight if needs[2] else None, dbias if needs[3] else None, *(None,) * 6)
 
 
 def _differentiable(ctx, g, x, weight, bias):

@@ -20,7 +20,7 @@ from equipoise.ops.normalize.statistics import (
     copy_columns,
     digits_lost,
     gradient_of_rows,
-    sums_of_chunks,
+    write_gradients,
     write_statistics,
 )
 from equipoise.ops.normalize.words import (
@@ -36,7 +36,6 @@ from equipoise.ops.normalize.words import (
     REUSED,
     SHAPE,
     STATS,
-    SUMMED,
     SUMS,
     SUMS_SWEEP,
     WEIGHT,
@@ -207,4 +206,4 @@ def positions_backward(t, integers, floats, computed):
         ones = np.ones(1, carray(pointer_at(computed, i[WEIGHT]), (1,)).dtype)
         _backward_task(t, i, shape, ones, np.zeros(1, ones.dtype), stats, partial)
     elif t == AFTER:
-        sums_of_chunks(partial, carray(pointer_at(floats, i[SUMMED]), (2, width)))
+        write_gradients(i, partial, floats, computed)

@@ -9,9 +9,12 @@ digits were lost.
 import math
 
 import numpy as np
+from numba import carray
 
 from equipoise.ops.jit import inline
 from equipoise.ops.moments.formula import from_shifted, is_far
+from equipoise.ops.normalize.words import DBIAS, DWEIGHT, SUMMED
+from equipoise.ops.sweep.call import pointer_at
 
 
 @inline
@@ -141,9 +144,18 @@ def gradient_of_rows(n, totals, stats, width, centred, coef):
 
 
 @inline
-def sums_of_chunks(partial, sums):
-    """Add up the chunks' (chunks, 2, width) sums of g and g * xhat in their order."""
-    merge_chunks(partial, 0, sums.shape[1])
-    for j in range(2):
-        for k in range(sums.shape[1]):
-            sums[j, k] = partial[0, j, k]
+def write_gradients(i, partial, floats, computed):
+    """Add up the chunks' (chunks, 2, width) sums of g and g * xhat in their order, and write them.
+
+    In float64, in the compute type as the gradients of bias and weight, or both.
+    """
+    width = partial.shape[2]
+    merge_chunks(partial, 0, width)
+    if i[SUMMED] != 0:
+        sums = carray(pointer_at(floats, i[SUMMED]), (2, width))
+        round_sums(partial[0], sums[0], 0)
+        round_sums(partial[0], sums[1], 1)
+    if i[DBIAS] != 0:
+        round_sums(partial[0], carray(pointer_at(computed, i[DBIAS]), (width,)), 0)
+    if i[DWEIGHT] != 0:
+        round_sums(partial[0], carray(pointer_at(computed, i[DWEIGHT]), (width,)), 1)

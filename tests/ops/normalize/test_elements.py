@@ -182,7 +182,7 @@ BREAKS = {
         "unbiased": {"* moment / width": "* moment / (width - 1)"},
         "the mean's term dropped": {"-invstd * totals[0, k] * centred / width": "0.0"},
         "centred where it is not": {"totals[0, k] * centred / width": "totals[0, k] / width"},
-        "chunks not merged": {"    merge_chunks(partial, 0, sums.shape[1])\n": ""},
+        "chunks not merged": {"    merge_chunks(partial, 0, width)\n": ""},
     },
     "formulas": {
         "the sum not summed": {"x = v.x + v.other if added else v.x": "x = v.x"},
