@@ -56,6 +56,7 @@ class Solver:
         share=None,
     ):  # fmt: skip
         self.design, self.factors = design, factors
+        self.bounded = bool((factors < np.inf).all())
         self.positive, self.seed, self.method = positive, seed, method
         self.passes = int(q is None and share is None)
         q = design.correlate(y) if q is None and share is None else q
@@ -143,6 +144,8 @@ class Solver:
     def _penalties(self, level):
         """Give the penalty of each feature of the working set, none of which is out."""
         factors = self.factors[self.work.index]
+        if self.bounded:
+            return level * factors
         # 0 × inf is out as well
         with np.errstate(invalid="ignore"):
             return np.where(factors == np.inf, np.inf, level * factors)
