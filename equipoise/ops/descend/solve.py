@@ -15,6 +15,8 @@ ROUNDING = 1e-14
 NOTHING = np.empty(0)
 # features whose correlations reach this share of the penalty may enter soon
 SOON = 0.6
+# bytes of X from which a pass over it costs more than a round that knows less
+LARGE = 1 << 27
 # gaps, relative to ‖y‖², between which steps on a share's cross products end
 FINE, COARSE = 1e-8, 1e-6
 
@@ -119,7 +121,8 @@ class Solver:
                 work.refine(L1, L2, self.positive, aim, left, self.seed, self.method)
             elif len(work.index):
                 work.minimise(l0, L1, L2, self.positive, aim, left, self.seed, self.method)
-            some = level > l1 and self.design.by_column and self._look(level)
+            large = self.design.by_column and self.design.bytes >= LARGE
+            some = large and level > l1 and self._look(level)
             gap = np.inf if some else self._certify(level, l1, l2)
             rounds += 1
             # nothing joined and nothing was gained: this is what rounding allows
