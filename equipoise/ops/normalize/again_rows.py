@@ -47,7 +47,7 @@ class Again:
         )  # fmt: skip
         tensors = _given(x, residual, weight, bias)
         self.tracked = any(t.requires_grad for t in tensors)
-        self.guard = _guard(*tensors)
+        self.guard, self.summed = _guard(*tensors), residual is not None
         g, total = x.detach(), x
         if residual is not None:
             # an output that is saved
@@ -91,7 +91,7 @@ class Again:
 
     def takes(self, g, passed, x, weight, bias) -> bool:
         """Tell whether backward may take the short way too."""
-        if not _calm() or torch.is_grad_enabled():
+        if not _calm() or torch.is_grad_enabled() or (passed is None) is self.summed:
             return False
         return self.saved.check(*_given(g, passed, x, weight, bias))
 

@@ -68,6 +68,21 @@ def test_a_call_that_repeats_gives_the_same_bits_by_the_short_way(monkeypatch, n
         assert torch.equal(a, b)
 
 
+@pytest.mark.parametrize("used", [0, 1])
+def test_an_output_that_no_one_uses_has_no_gradient(used):
+    x, r, w, b, _ = draw(torch.float32, residual=True)
+    upstream = torch.randn(x.shape)
+
+    def gradients():
+        outputs = ours.layer_norm(x, (32,), w, b, residual=r, return_residual=True)
+        steep = (x, r, w, b)
+        return torch.autograd.grad(outputs[used], steep, upstream, allow_unused=True)
+
+    for a, b_ in zip(gradients(), gradients(), strict=True):
+        assert (a is None) == (b_ is None)
+        assert a is None or torch.equal(a, b_)
+
+
 def test_other_numbers_are_not_those_kept(monkeypatch):
     step(ours.layer_norm, *draw(torch.float32))
     x, _, w, b, _ = draw(torch.float32, seed=2)
