@@ -9,7 +9,7 @@ from tolerances import FLOAT32, RUNNING, SAME_FORMULA, assert_near
 pytestmark = [ours_only, pytest.mark.usefixtures("one_thread", "kernels")]
 if not IS_TORCH:
     from equipoise import functional, nn
-    from equipoise.ops.normalize import again
+    from equipoise.ops.normalize import again, guards
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ def test_memory_that_was_given_back_is_refused(taken):
 
 
 def test_no_more_than_some_are_kept(taken, monkeypatch):
-    monkeypatch.setattr(again, "MOST", 3)
+    monkeypatch.setattr(guards, "MOST", 3)
     layer = nn.BatchNorm1d(5)
     for n in range(2, 9):
         layer(normal((n, 5)))
@@ -208,7 +208,7 @@ def test_no_more_than_some_are_kept(taken, monkeypatch):
 
 
 def test_without_torchs_guards_every_step_is_long(taken, monkeypatch):
-    monkeypatch.setattr(again, "_GUARDS", None)
+    monkeypatch.setattr(guards, "GUARDS", None)
     layer, x = make(2), normal(SHAPES[2])
     assert_near(layer(x), layer(x), SAME_FORMULA)
     assert not again._kept

@@ -7,36 +7,19 @@ line of Python and every entry into torch costs many times what it costs in a lo
 of the kernels are ready.  Whatever is not alike goes the long way.
 """
 
-import os
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.autograd import forward_ad
 
 from equipoise.ops import dispatch
 from equipoise.ops.normalize import op
+from equipoise.ops.normalize.guards import apply_of, backend, calm, guard, keep_call, may_keep
 from equipoise.ops.normalize.layout import dense
 from equipoise.ops.numbers import COMPUTE
 from equipoise.ops.threads import threads
 
-# where torch has none, every step goes the long way
-_DYNAMO: Any = getattr(torch._C, "_dynamo", None)
-_GUARDS: Any = getattr(getattr(_DYNAMO, "guards", None), "TensorGuards", None)
-# the environment as the system holds it: to look there raises and catches no error
-_ENVIRONMENT = vars(os.environ)["_data"]
-_BACKEND = os.environ.encodekey("EQUIPOISE_BACKEND")
-_OURS = (None, os.environ.encodevalue("cpu"))
-# ``Function.apply`` without its care for transforms, of which there are none here
-_FUNCTION: Any = super(torch.autograd.Function, op.Normalize)
+_APPLY = apply_of(op.Normalize)
 _kept: dict[tuple[Any, ...], "Again"] = {}
-# how many are kept
-MOST = 512
-
-
-def _guard(*tensors: Tensor) -> Any:
-    """Build what compares types, dispatch keys, dtypes, devices, sizes and strides with these."""
-    return _GUARDS(*tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None)
 
 
 class Again:
@@ -47,9 +30,9 @@ class Again:
 
         self.cpu, self.kind, self.eps = cpu, (activation, slope), eps
         self.forward_call, self.backward_call = cpu.calls_again(x, activation, slope)
-        self.tensors = _guard(x, weight, bias, mean, variance)
-        self.saved = _guard(x.detach(), x, weight, bias)
-        self.counts = _guard(torch.zeros((), dtype=torch.int64, device="cpu"))
+        self.tensors = guard(x, weight, bias, mean, variance)
+        self.saved = guard(x.detach(), x, weight, bias)
+        self.counts = guard(torch.zeros((), dtype=torch.int64, device="cpu"))
         self.tracked = x.requires_grad or weight.requires_grad or bias.requires_grad
         # takes no memory: a shape and a dtype that what is made is like
         one = torch.empty(1, dtype=torch.float64, device="cpu")
@@ -58,9 +41,7 @@ class Again:
     def __call__(self, x, weight, bias, *moved):
         """Give the output; ``moved`` are running mean, variance, momentum and count of batches."""
         if self.tracked and torch.is_grad_enabled():
-            return _FUNCTION.apply(
-                x, weight, bias, None, None, *self.kind, self.eps, 0, True, moved, self
-            )
+            return _APPLY(x, weight, bias, None, None, *self.kind, self.eps, 0, True, moved, self)
         return self.forward(x, weight, bias, moved)[0]
 
     def forward(self, x, weight, bias, moved):
@@ -86,7 +67,7 @@ class Again:
 
     def takes(self, g, x, weight, bias) -> bool:
         """Tell whether backward may take the short way too."""
-        return _calm() and not torch.is_grad_enabled() and self.saved.check(g, x, weight, bias)
+        return calm() and not torch.is_grad_enabled() and self.saved.check(g, x, weight, bias)
 
     def backward(self, g, x, weight, bias, stats):
         """Run the kernel that ``cpu.backward`` would run; give the gradients of x, weight, bias."""
@@ -106,15 +87,10 @@ class Again:
         return dx, dweight, dbias
 
 
-def _calm() -> bool:
-    """Tell whether nothing looks on: no compiler, mode, transform or forward AD."""
-    return op.direct() and not op.transforming() and forward_ad._current_level < 0
-
-
 def _key(x, activation, slope, eps):
     """Tell apart what is kept: all that decides on the kernels' calls, and on taking ours."""
     kind = (x.shape, x.dtype, x.is_contiguous(), x.requires_grad)
-    return (*kind, activation, slope, eps, threads(), _ENVIRONMENT.get(_BACKEND))
+    return (*kind, activation, slope, eps, threads(), backend())
 
 
 def step(x, weight, bias, mean, variance, momentum, eps, activation, slope, count=None):
@@ -122,7 +98,7 @@ def step(x, weight, bias, mean, variance, momentum, eps, activation, slope, coun
 
     ``count``, the number of batches, then counts this one.
     """
-    if torch.compiler.is_compiling() or not _calm():
+    if torch.compiler.is_compiling() or not calm():
         return None
     again = _kept.get(_key(x, activation, slope, eps))
     if again is None or type(momentum) is not float or dispatch.heard() is not None:
@@ -139,17 +115,13 @@ def step(x, weight, bias, mean, variance, momentum, eps, activation, slope, coun
 def keep(x, weight, bias, mean, variance, eps, activation, slope) -> None:
     """Keep a step in training whose long way ends at our kernel, for those to come."""
     vectors = (weight, bias, mean, variance)
-    backend = _ENVIRONMENT.get(_BACKEND)
-    if _GUARDS is None or x.device.type != "cpu" or backend not in _OURS or not _calm():
-        return
-    if backend is None and dispatch.small(x):
-        # it came to our kernel because aten lost digits
+    # a small tensor came to our kernel because aten lost digits
+    if not may_keep(x) or (backend() is None and dispatch.small(x)):
         return
     kind = COMPUTE[x.dtype]
     if any(v is None or v.dtype != kind or not v.is_contiguous() for v in vectors):
         return
     if dense(x) is not x:
         return
-    if len(_kept) >= MOST:
-        _kept.clear()
-    _kept[_key(x, activation, slope, eps)] = Again(x, *vectors, activation, slope, eps)
+    key = _key(x, activation, slope, eps)
+    keep_call(_kept, key, Again(x, *vectors, activation, slope, eps))

@@ -7,16 +7,12 @@ import torch
 
 from equipoise.ops import dispatch
 from equipoise.ops.normalize import layer, op
-from equipoise.ops.normalize.again import _BACKEND, _ENVIRONMENT, _GUARDS, _OURS, _calm, _guard
+from equipoise.ops.normalize.guards import apply_of, backend, calm, guard, keep_call, may_keep
 from equipoise.ops.normalize.words import APPLY, SUMS
 from equipoise.ops.numbers import COMPUTE
 from equipoise.ops.threads import threads
 
-# ``Function.apply`` without its care for transforms, of which there are none here
-_FUNCTION: Any = super(torch.autograd.Function, layer.NormalizeRows)
-_APPLY = _FUNCTION.apply
-# how many are kept
-MOST = 512
+_APPLY = apply_of(layer.NormalizeRows)
 _kept: dict[tuple[Any, ...], "Again"] = {}
 
 
@@ -47,12 +43,12 @@ class Again:
         )  # fmt: skip
         tensors = _given(x, residual, weight, bias)
         self.tracked = any(t.requires_grad for t in tensors)
-        self.guard, self.summed = _guard(*tensors), residual is not None
+        self.guard, self.summed = guard(*tensors), residual is not None
         g, total = x.detach(), x
         if residual is not None:
             # an output that is saved
             total = x.detach().requires_grad_()
-        self.saved = _guard(*_given(g, None if residual is None else g, total, weight, bias))
+        self.saved = guard(*_given(g, None if residual is None else g, total, weight, bias))
 
     def __call__(self, x, residual, weight, bias):
         """Give y and the sum, x itself without a residual."""
@@ -91,7 +87,7 @@ class Again:
 
     def takes(self, g, passed, x, weight, bias) -> bool:
         """Tell whether backward may take the short way too."""
-        if not _calm() or torch.is_grad_enabled() or (passed is None) is self.summed:
+        if not calm() or torch.is_grad_enabled() or (passed is None) is self.summed:
             return False
         return self.saved.check(*_given(g, passed, x, weight, bias))
 
@@ -137,12 +133,12 @@ def _key(x, residual, weight, bias, activation, slope, eps, shape, centred):
     """Tell apart what is kept, and all that decides on taking our kernel."""
     given = (residual is None, weight is None, bias is None)
     kind = (x.shape, x.stride(), x.dtype, x.requires_grad, activation, slope, eps, shape, centred)
-    return (*given, *kind, threads(), _ENVIRONMENT.get(_BACKEND))
+    return (*given, *kind, threads(), backend())
 
 
 def found(x, residual, weight, bias, *how) -> Again | None:
     """Give a call that was kept for tensors like these; ``how`` is the rest of what is asked."""
-    if torch.compiler.is_compiling() or not _calm() or dispatch.heard() is not None:
+    if torch.compiler.is_compiling() or not calm() or dispatch.heard() is not None:
         return None
     try:
         again = _kept.get(_key(x, residual, weight, bias, *how))
@@ -156,8 +152,7 @@ def found(x, residual, weight, bias, *how) -> Again | None:
 def keep(x, residual, weight, bias, *how) -> None:
     """Keep a call for which the long way ended at our kernel, for those to come."""
     activation, slope, eps, shape, centred = how
-    backend = _ENVIRONMENT.get(_BACKEND)
-    if _GUARDS is None or x.device.type != "cpu" or backend not in _OURS or not _calm():
+    if not may_keep(x):
         return
     tensors = _given(x, residual, weight, bias)
     from equipoise.ops.normalize import cpu_elements
@@ -167,7 +162,5 @@ def keep(x, residual, weight, bias, *how) -> None:
         return
     if not all(t.is_contiguous() for t in _given(weight, bias)):
         return
-    if len(_kept) >= MOST:
-        _kept.clear()
     again = Again(x, residual, weight, bias, activation, slope, eps, width, centred)
-    _kept[_key(x, residual, weight, bias, *how)] = again
+    keep_call(_kept, _key(x, residual, weight, bias, *how), again)

@@ -6,7 +6,7 @@ layout that torch would give the output.
 
 from functools import lru_cache
 from itertools import product
-from math import gcd, prod
+from math import prod
 from typing import Any, NamedTuple
 
 import torch
@@ -16,17 +16,14 @@ from equipoise.ops.normalize import formulas
 from equipoise.ops.normalize.activations import NAMES
 from equipoise.ops.normalize.layout import dense
 from equipoise.ops.normalize.op import parameter_gradients
+from equipoise.ops.normalize.plan import Plan, phases_of, plan
 from equipoise.ops.normalize.reference import moments_in_float64, update_by_torch
-from equipoise.ops.normalize.words import ADDRESSES, APPLY, RUN, SUMS
+from equipoise.ops.normalize.words import ADDRESSES, APPLY
 from equipoise.ops.numbers import COMPUTE
 from equipoise.ops.sweep import compiled
 from equipoise.ops.sweep.tasks import TaskKernel, copy_of, floats_of, words_of
 from equipoise.ops.threads import threads, threads_for
 
-# numbers that one task sums, enough to pay for its start and few enough to stay in cache
-CHUNK = 65536
-# numbers in a folded row, so that coefficients stay in the L1 cache
-WIDTH = 1024
 # bytes of a tensor from which outputs are written past the caches: they would not stay there
 STREAM = 2 << 20
 # bytes of a tensor from which a second sweep does not find all of it in the caches
@@ -37,75 +34,6 @@ AHEAD = 256 << 10
 BLOCK = 4
 # activations that backward derives once: their gradient waits where dx will be
 DEAR = formulas.DEAR
-
-
-class Plan(NamedTuple):
-    """How a tensor of one shape and layout is walked."""
-
-    family: str
-    shape: tuple[int, ...]
-    chunks: int
-    groups: int
-    statistics: int
-    lines: int
-    # a multiple of this many numbers lies between any two rows
-    pitch: int
-
-    def tasks(self, phase: int) -> int:
-        """Count the tasks of a phase: a group with both phases, or a chunk of one with one."""
-        return self.groups if phase == SUMS | APPLY else self.groups * self.chunks
-
-
-def _rows_plan(n: int, channels: int, length: int, groups: int, centred: int) -> Plan:
-    lines, runs, per = channels, n, 1
-    if groups:
-        lines, runs, per = n * channels, 1, channels // groups
-    pieces = runs * -(-length // CHUNK)
-    chunk = max(1, CHUNK // length)
-    # a few statistics at a time, but enough groups for many threads
-    few = max(1, min(WIDTH * 4 // (length * per), lines // per // 8))
-    group = few * per
-    shape = (
-        lines, runs, length, length, lines * length, CHUNK, chunk, group, per, centred,
-    )  # fmt: skip
-    return Plan("rows", shape, -(-pieces // chunk), -(-lines // group), lines // per, lines, length)
-
-
-def _columns_plan(n: int, channels: int, length: int, groups: int, centred: int) -> Plan:
-    samples, m, per = (n, length, channels // groups) if groups else (1, n * length, 1)
-    width = channels * max(1, WIDTH // channels)
-    count = -(-m * channels // width)
-    # some tasks for each of many threads, none without work enough
-    chunk = max(64, -(-count // 8))
-    if chunk > RUN:
-        chunk = -(-count // (32 * RUN)) * RUN
-    shape = (samples, m * channels, width, channels, width, chunk, per, centred)
-    lines = samples * channels
-    pitch = gcd(width, channels * length) if samples > 1 else width
-    return Plan("columns", shape, -(-count // chunk), samples, lines // per, lines, pitch)
-
-
-@lru_cache(maxsize=4096)
-def plan(size: tuple[int, ...], contiguous: bool, groups: int = 0, centred: int = 1) -> Plan:
-    """Choose family and shape for a tensor of this size; the result depends on nothing else.
-
-    ``groups`` 0 shares statistics over the batch, else each sample's channels fall into groups.
-    """
-    n, channels = size[0], size[1]
-    length = 1
-    for extent in size[2:]:
-        length *= extent
-    if contiguous and length > 1:
-        return _rows_plan(n, channels, length, groups, centred)
-    return _columns_plan(n, channels, length, groups, centred)
-
-
-def _phases(p: Plan, n: int) -> tuple[int, ...]:
-    """Both phases at once where groups keep n threads busy, else one after the other."""
-    whole = p.family == "rows" or p.groups > 1 or p.chunks == 1
-    if whole and (n == 1 or p.chunks == 1 or p.groups % n == 0 or p.groups >= 4 * n):
-        return (SUMS | APPLY,)
-    return (SUMS, APPLY)
 
 
 @lru_cache(maxsize=256)
@@ -265,7 +193,7 @@ def _forward_call(
     axis = int(p.family == "rows")
     ahead = bool(axis) and activation in DEAR and _bytes(size, dtype) <= AHEAD * p.groups
     sweeps = _forward_sweeps(axis, dtype, streams, large, activation, slope, added, ahead)
-    phases = _phases(p, threads) if own else (APPLY,)
+    phases = phases_of(p, threads) if own else (APPLY,)
     call = _call("forward", p, size, dtype, phases, (1, 0, large), (*sweeps, 0, 0))
     return p, call
 
@@ -334,7 +262,7 @@ def _backward_call(
     axis = int(p.family == "rows")
     sweeps = _backward_sweeps(axis, dtype, streams, large, activation, slope, at, kept, training)
     flags = (int(training), int(kept), large)
-    return p, _call("backward", p, size, dtype, _phases(p, threads), flags, (0, 0, 0, *sweeps))
+    return p, _call("backward", p, size, dtype, phases_of(p, threads), flags, (0, 0, 0, *sweeps))
 
 
 def backward(

@@ -239,7 +239,7 @@ def in_phases(cpu, monkeypatch, phases):
     """Let kernels run in these phases, whatever the number of threads."""
     calls = (cpu._forward_call, cpu._backward_call)
     with monkeypatch.context() as patch:
-        patch.setattr(cpu, "_phases", lambda p, n: phases)
+        patch.setattr(cpu, "phases_of", lambda p, n: phases)
         for call in calls:
             call.cache_clear()
         yield

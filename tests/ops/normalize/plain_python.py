@@ -25,7 +25,7 @@ NORMALIZE, SWEEP = "equipoise.ops.normalize", "equipoise.ops.sweep"
 PLAIN = tuple(
     [f"{NORMALIZE}.{name}" for name in (
         "activations", "formulas", "statistics", "words", "rows", "columns", "elements",
-        "positions", "running", "cpu", "cpu_elements",
+        "positions", "running", "plan", "cpu", "cpu_elements",
     )]
     + [f"{SWEEP}.{name}" for name in ("tasks", "call", "compiled")]
 )  # fmt: skip
@@ -34,7 +34,7 @@ SMALL = {
     "rows": {"FIRST": 4, "FEW": 2},
     "words": {"RUN": 3},
     "columns": {"FIRST": 2},
-    "cpu": {"CHUNK": 20, "WIDTH": 12},
+    "plan": {"CHUNK": 20, "WIDTH": 12},
     "elements": {"RUN": 4, "FIRST": 3},
     "positions": {"RUN": 4, "FIRST": 3},
     "cpu_elements": {"NUMBERS": 20, "PLACES": 3, "VECTOR": 3, "CHUNKS": 4},
@@ -331,7 +331,7 @@ def plain(edits=None, *, family=None, split=False, small=True):
     cpu = sources.normalize("cpu")
     names = cpu.forward.__globals__
     if split:
-        names["_phases"] = lambda p, n: (words.SUMS, words.APPLY)
+        names["phases_of"] = lambda p, n: (words.SUMS, words.APPLY)
     wrapped = {
         name: _registered(sources.memory, names[name])
         for name in ("forward", "backward", "running")

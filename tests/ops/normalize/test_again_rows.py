@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from equipoise import functional as ours
 from equipoise.nn import LayerNorm, explain
-from equipoise.ops.normalize import again_rows, layer
+from equipoise.ops.normalize import again_rows, guards, layer
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 KINDS = {
@@ -184,7 +184,7 @@ def test_errors_are_as_before(change, error):
 
 
 def test_as_many_as_allowed_are_kept(monkeypatch):
-    monkeypatch.setattr(again_rows, "MOST", 3)
+    monkeypatch.setattr(guards, "MOST", 3)
     for n in range(1, 9):
         ours.rms_norm(torch.randn(n, 8), (8,))
         assert len(again_rows._kept) <= 3

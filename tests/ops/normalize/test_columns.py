@@ -21,6 +21,7 @@ from normalize_cases import (
 )
 
 from equipoise.ops.normalize import columns, cpu, formulas, words
+from equipoise.ops.normalize import plan as plans
 from equipoise.ops.normalize.words import APPLY, SUMS
 from equipoise.ops.sweep import compiled
 from equipoise.ops.sweep.loop import HEAD
@@ -35,7 +36,7 @@ SIZES = {
     "chunks with a tail": ((50, 5, 31, 13), LAST),
     "long runs": ((33, 64, 23, 23), LAST),
     "one channel": ((3000, 1), "contiguous"),
-    "more channels than a tile is wide": ((2, cpu.WIDTH + 100, 3, 3), LAST),
+    "more channels than a tile is wide": ((2, plans.WIDTH + 100, 3, 3), LAST),
     "volumes": ((3, 6, 5, 7, 4), LAST),
     "two samples": ((2, 300), "contiguous"),
 }
@@ -43,14 +44,14 @@ SIZES = {
 GROUPED = {
     "samples of one row": ((5, 12, 3, 3), LAST),
     "folded samples with a short row": ((3, 12, 20, 23), LAST),
-    "more channels than a row is wide": ((3, cpu.WIDTH + 56, 3, 3), LAST),
+    "more channels than a row is wide": ((3, plans.WIDTH + 56, 3, 3), LAST),
     "one number a channel": ((6, 12), "contiguous"),
 }
 
 
 def plan_of(name):
     size, layout = SIZES[name]
-    return cpu.plan(size, layout == "contiguous")
+    return plans.plan(size, layout == "contiguous")
 
 
 def test_the_sizes_show_what_they_should():
@@ -64,7 +65,7 @@ def test_the_sizes_show_what_they_should():
     assert plan_of("long runs").shape[5] >= columns.RUN
     _, numbers, width, *_ = plan_of("one short row").shape
     assert numbers < width
-    samples, numbers, width, *_ = cpu.plan(
+    samples, numbers, width, *_ = plans.plan(
         GROUPED["folded samples with a short row"][0], False, 3
     ).shape
     assert samples == 3
@@ -139,7 +140,7 @@ def test_a_mean_far_from_zero(offset):
 def test_a_first_shift_far_from_the_mean_is_mended():
     for dtype in (torch.float32, torch.float64):
         check_forward(cpu, Case((1500, 600), dtype, strays=columns.FIRST))
-        far = cpu.WIDTH // 9 * columns.FIRST
+        far = plans.WIDTH // 9 * columns.FIRST
         check_forward(cpu, Case((200, 9, 70, 7), dtype, LAST, strays=far))
         for samples in (2, 9):
             for groups in (1, 3):

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_python import plain
 
-from equipoise.ops.normalize import cpu
+from equipoise.ops.normalize import plan as plans
 from equipoise.ops.normalize.words import APPLY, SUMS
 
 BOTH = SUMS | APPLY
@@ -94,8 +94,8 @@ def test_small_blocks_cover_every_element_once(size, contiguous, phase, data):
     "size",
     [
         (1, 1), (3, 1), (2, 3, 64), (2, 3, 65), (2, 40, 7, 7), (2, 40, 9, 9),
-        (1, 2, cpu.CHUNK), (2, 1, cpu.CHUNK + 1), (40, 2, 5000), (2, cpu.WIDTH), (2, cpu.WIDTH + 1),
-        (5000, 3), (3, 700, 3), (3, 33, 40, 40),
+        (1, 2, plans.CHUNK), (2, 1, plans.CHUNK + 1), (40, 2, 5000), (2, plans.WIDTH),
+        (2, plans.WIDTH + 1), (5000, 3), (3, 700, 3), (3, 33, 40, 40),
     ],
 )  # fmt: skip
 def test_blocks_as_they_are_cover_every_element_once(size, contiguous, phase):
@@ -127,7 +127,7 @@ large = st.tuples(st.integers(1, 4096), st.integers(1, 4096), st.integers(1, 2**
 @given(large, st.booleans(), st.booleans())
 def test_the_last_index_of_large_tensors(size, contiguous, grouped):
     # as int64, which overflows with a warning, and warnings are errors
-    p = cpu.plan(size, contiguous, int(grouped))
+    p = plans.plan(size, contiguous, int(grouped))
     shape = tuple(np.int64(v) for v in p.shape)
     numbers = int(np.prod(size, dtype=object))
     if p.family == "rows":
@@ -155,7 +155,7 @@ def test_the_plan_depends_on_the_shape_alone(size, contiguous):
     try:
         for n in (1, 2, 7):
             torch.set_num_threads(n)
-            found.append(cpu.plan.__wrapped__(size, contiguous))
+            found.append(plans.plan.__wrapped__(size, contiguous))
     finally:
         torch.set_num_threads(threads)
     assert found[0] == found[1] == found[2]

@@ -22,6 +22,7 @@ from normalize_cases import (
 from tolerances import VALUES, assert_near
 
 from equipoise.ops.normalize import cpu, formulas, rows, words
+from equipoise.ops.normalize import plan as plans
 from equipoise.ops.normalize.words import APPLY, SUMS
 from equipoise.ops.sweep import compiled
 from equipoise.ops.sweep.loop import HEAD
@@ -32,7 +33,7 @@ SIZES = {
     "the shortest row": (2, 3, 2),
     "short rows": (2, 3, 17),
     "groups with a tail": (3, 17, 10, 10),
-    "pieces with a tail": (2, 2, cpu.CHUNK + 1),
+    "pieces with a tail": (2, 2, plans.CHUNK + 1),
     "chunks with a tail": (5, 2, 14_000),
     "one channel": (9, 1, 33, 33),
     "one sample": (1, 3, 2, 5, 7),
@@ -41,17 +42,17 @@ SIZES = {
 GROUPED = {
     "few statistics a task": (5, 12, 3, 3),
     "long lines": (3, 4, 70, 70),
-    "pieces with a tail": (2, 2, cpu.CHUNK + 1),
+    "pieces with a tail": (2, 2, plans.CHUNK + 1),
 }
 
 
 def shape_of(size):
-    return cpu.plan(size, True)
+    return plans.plan(size, True)
 
 
 def test_the_sizes_show_what_they_should():
     assert all(shape_of(size).family == "rows" for size in SIZES.values())
-    assert cpu.plan((2, 3, 1), True).family == "columns"
+    assert plans.plan((2, 3, 1), True).family == "columns"
     group, channels = shape_of(SIZES["groups with a tail"]).shape[7], 17
     assert 1 < group < channels
     assert channels % group
@@ -59,7 +60,7 @@ def test_the_sizes_show_what_they_should():
     assert shape_of(SIZES["chunks with a tail"]).chunks > 1
     assert runs % chunk
     assert SIZES["pieces with a tail"][2] % shape_of(SIZES["pieces with a tail"]).shape[5]
-    few = cpu.plan(GROUPED["few statistics a task"], True, 4).shape
+    few = plans.plan(GROUPED["few statistics a task"], True, 4).shape
     assert (few[8], few[7] // few[8] > 1) == (3, True)
 
 
@@ -166,7 +167,7 @@ def test_indices_past_2_to_the_31():
     bits = torch.randn(2, length).bfloat16()
     x[:length], x[far:] = (row.view(torch.uint16).numpy() for row in bits)
     stats, one, zero = np.zeros((4, 1)), np.ones(1, np.float32), np.zeros(1, np.float32)
-    shape = (1, 2, length, length, far, cpu.CHUNK, 2, 1, 1, 1)
+    shape = (1, 2, length, length, far, plans.CHUNK, 2, 1, 1, 1)
     integers = np.zeros(words.SHAPE - HEAD + len(shape), np.int64)
     sweeps = (formulas.first(1), formulas.moments(1), formulas.output(1, None, 0.0, False))
     first, moments, output = (compiled.address(s, torch.bfloat16) for s in sweeps)

@@ -1,0 +1,52 @@
+"""What calls that repeat are compared by: torch's own guards, and what else must be as it was."""
+
+import os
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from equipoise.ops.normalize import op
+
+# where torch has none, every call goes the long way
+_DYNAMO: Any = getattr(torch._C, "_dynamo", None)
+GUARDS: Any = getattr(getattr(_DYNAMO, "guards", None), "TensorGuards", None)
+# the environment as the system holds it: to look there raises and catches no error
+_ENVIRONMENT = vars(os.environ)["_data"]
+_BACKEND = os.environ.encodekey("EQUIPOISE_BACKEND")
+_OURS = (None, os.environ.encodevalue("cpu"))
+# how many calls of a kind are kept
+MOST = 512
+
+
+def guard(*tensors: Tensor) -> Any:
+    """Build what compares types, dispatch keys, dtypes, devices, sizes and strides with these."""
+    return GUARDS(*tensors, dynamic_dims_sizes=None, dynamic_dims_strides=None)
+
+
+def calm() -> bool:
+    """Tell whether nothing looks on: no compiler, mode, transform or forward AD."""
+    return op.direct() and not op.transforming() and forward_ad._current_level < 0
+
+
+def backend() -> Any:
+    """Give what the environment says of the backend, as bytes; None where it says nothing."""
+    return _ENVIRONMENT.get(_BACKEND)
+
+
+def may_keep(x: Tensor) -> bool:
+    """Tell whether a call on ``x`` that went the long way to our kernel may be kept."""
+    return GUARDS is not None and x.device.type == "cpu" and backend() in _OURS and calm()
+
+
+def keep_call(kept: dict, key: Any, call: Any) -> None:
+    """Keep a call; all others go where there are too many."""
+    if len(kept) >= MOST:
+        kept.clear()
+    kept[key] = call
+
+
+def apply_of(function: Any) -> Any:
+    """Give ``Function.apply`` without its care for transforms, of which there are none here."""
+    return super(torch.autograd.Function, function).apply
