@@ -49,4 +49,5 @@ def keep_call(kept: dict, key: Any, call: Any) -> None:
 
 def apply_of(function: Any) -> Any:
     """Give ``Function.apply`` without its care for transforms, of which there are none here."""
-    return super(torch.autograd.Function, function).apply
+    above: Any = super(torch.autograd.Function, function)
+    return above.apply
