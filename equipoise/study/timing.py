@@ -7,6 +7,7 @@ from time import perf_counter
 import torch
 from torch.nn import functional as F
 
+from equipoise.study import userfile
 from equipoise.study.data import Data
 from equipoise.study.models import Built
 from equipoise.study.settings import Settings
@@ -44,9 +45,10 @@ def race(
 
 def _steps(built: Built, optimizer: torch.optim.Optimizer, some: list) -> float:
     start = perf_counter()
-    for x, y in some:
-        loss = F.cross_entropy(built.model(x), y)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+    with userfile.guard("the network in training"):
+        for x, y in some:
+            loss = F.cross_entropy(built.model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
     return perf_counter() - start

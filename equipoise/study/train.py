@@ -86,10 +86,10 @@ class Run:
         self.drift.active = True
         with userfile.guard("the network in training"):
             logits = self.model(x)
-        self.drift.active = False
-        loss = F.cross_entropy(logits, y)
-        self.optimizer.zero_grad()
-        loss.backward()
+            self.drift.active = False
+            loss = F.cross_entropy(logits, y)
+            self.optimizer.zero_grad()
+            loss.backward()
         grads = [p.grad for p in self.model.parameters() if p.grad is not None]
         norm, value = get_total_norm(grads).item(), loss.item()
         accuracy = (logits.argmax(1) == y).float().mean().item()
@@ -100,13 +100,14 @@ class Run:
         return value, not blown and number(value) is not None and number(norm) is not None
 
     def _probe(self, count: int, x: Tensor, y: Tensor, loss: float, random_state: Tensor) -> None:
-        seen = landscape.probe(
-            self.model,
-            lambda: F.cross_entropy(self.model(x), y),
-            loss,
-            self.trial.lr,
-            random_state,
-        )
+        with userfile.guard("the network in training"):
+            seen = landscape.probe(
+                self.model,
+                lambda: F.cross_entropy(self.model(x), y),
+                loss,
+                self.trial.lr,
+                random_state,
+            )
         self.trial.probe_steps.append(count)
         self.trial.loss_range.append([number(seen.low), number(seen.high)])
         self.trial.gradient_change.append(number(seen.gradient_change))

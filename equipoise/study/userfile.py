@@ -19,7 +19,8 @@ def load(spec: str, example: str) -> Callable:
     """Import the function that ``FILE.py:NAME`` names; ``example`` is the name usually given."""
     file, colon, name = spec.rpartition(":")
     if not colon or not file or not name.isidentifier():
-        raise UsageError(f"{spec!r}: write FILE.py:FUNCTION, such as {Path(spec).name}:{example}")
+        given = Path(spec).name if spec.endswith(".py") else "mine.py"
+        raise UsageError(f"{spec!r}: write FILE.py:FUNCTION, such as {given}:{example}")
     path = Path(os.path.expanduser(file))
     if not path.is_file():
         raise UsageError(f"{file}: there is no such file; give the path to a Python file")

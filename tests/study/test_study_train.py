@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from equipoise.errors import UsageError
-from equipoise.study import models
+from equipoise.study import models, timing
 from equipoise.study.norms import available
 from equipoise.study.records import Trial
 from equipoise.study.train import BLOWUP, Run, batches, train
@@ -140,19 +140,54 @@ def test_evaluation_is_in_evaluation_mode_and_comes_back(data, tiny):
     assert built.model.training
 
 
-def test_a_network_that_raises_later_on(data, tiny):
-    class Tired(nn.Linear):
-        calls = 0
+class Tired(nn.Linear):
+    """Raises in its fourth forward pass."""
 
-        def forward(self, x):
-            self.calls += 1
-            if self.calls == 4:
-                raise RuntimeError("tired")
-            return super().forward(x)
+    calls = 0
 
+    def forward(self, x):
+        self.calls += 1
+        if self.calls == 4:
+            raise RuntimeError("tired")
+        return super().forward(x)
+
+
+class Late(torch.autograd.Function):
+    """Raises in backward from its fourth forward pass on."""
+
+    calls = 0
+
+    @staticmethod
+    def forward(ctx, x):
+        Late.calls += 1
+        ctx.tired = Late.calls >= 4
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, g):
+        if ctx.tired:
+            raise RuntimeError("tired")
+        return g
+
+
+class Backwards(nn.Linear):
+    def forward(self, x):
+        return Late.apply(super().forward(x))
+
+
+@pytest.mark.parametrize("layer", [Tired, Backwards])
+@pytest.mark.parametrize("where", ["step", "probe", "timing"])
+def test_a_network_that_raises_later_on(data, tiny, monkeypatch, layer, where):
     def make_model(norm):
-        return nn.Sequential(norm(6, 1), Tired(6, 3))
+        return nn.Sequential(norm(6, 1), layer(6, 3))
 
-    quiet = replace(tiny, probes=False)
-    with pytest.raises(UsageError, match=r"in training raised RuntimeError: tired \(test_study_tr"):
-        _train(data, quiet, make_model=make_model)
+    monkeypatch.setattr(Late, "calls", 0)
+    settings = replace(tiny, probes=where == "probe")
+    said = r"in training raised RuntimeError: tired \(test_study_tr"
+    built = models.build(make_model, available()["none"], 0, "make_model")
+    if where == "timing":
+        with pytest.raises(UsageError, match=said):
+            timing.race({"none": built}, data, settings, 0)
+    else:
+        with pytest.raises(UsageError, match=said):
+            train(built, Trial("none", 0.1, 0), data, settings)

@@ -43,7 +43,7 @@ def test_a_dataclass_in_the_file_works(write):
 
 @pytest.mark.parametrize("spec", ["model.py", "model.py:", ":make_model", "model.py:a b", "", ":"])
 def test_the_form_is_explained(spec):
-    with pytest.raises(UsageError, match=r"write FILE\.py:FUNCTION"):
+    with pytest.raises(UsageError, match=r"FILE\.py:FUNCTION, such as m\w+\.py:make_model$"):
         load(spec, "make_model")
 
 
