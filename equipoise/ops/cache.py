@@ -27,19 +27,23 @@ def _sources_key(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
+def home() -> str:
+    """Name the folder that the user chose for compiled kernels."""
+    return os.environ.get("EQUIPOISE_CACHE") or os.path.join(
+        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "equipoise"
+    )
+
+
 @cache
 def folder(source: str = __file__) -> str | None:
     """Give the writable folder for the compiled kernels of a source file, None if there is none."""
-    home = os.environ.get("EQUIPOISE_CACHE") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "equipoise"
-    )
-    found = Path(home) / _sources_key(Path(source).parent)
+    found = Path(home()) / _sources_key(Path(source).parent)
     try:
         found.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=found):
             pass
     except OSError as error:
-        _warn_uncached(home, error.strerror)
+        _warn_uncached(home(), error.strerror)
         return None
     return str(found)
 

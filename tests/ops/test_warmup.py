@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -10,10 +11,10 @@ import pytest
 from equipoise.ops import warmup
 
 LINE = re.compile(r"(.+): (\d+\.\d) s")
-GROUPS = ("rows_forward", "columns_backward", "sweeps", "moments", "comoments", "merge", "weighted")
+PARTS = ("rows_forward", "columns_backward", "sweeps", "moments", "comoments", "merge", "weighted")
 SCALING = ("scale", "unit rows", "quantiles")
 
-COMMAND = "from equipoise.cli import main; main()"
+COMMAND = "import sys; from equipoise.cli import main; sys.exit(main())"
 # what a user may do first
 FIRST_USE = """
 import numpy as np
@@ -27,13 +28,13 @@ for rows in (1000, 20_000):
 
 
 def names():
-    return [name for name, _ in (*warmup._normalize(), *warmup._moments(), *warmup._scaling())]
+    return sorted(name for jobs in warmup.groups() for name, _ in jobs)
 
 
 def test_names_are_unique_and_cover_the_kernels():
     found = names()
     assert len(set(found)) == len(found)
-    for group in (*GROUPS, *SCALING):
+    for group in (*PARTS, *SCALING):
         assert any(name.startswith(group) for name in found), group
     for group in (*SCALING, "moments"):
         for dtype in ("float32", "float64"):
@@ -52,6 +53,43 @@ def run(cache, *command):
     )
 
 
+def test_a_process_that_is_killed_is_an_error_and_no_endless_wait():
+    worker = warmup._Worker()
+    worker.process.kill()
+    with pytest.raises(RuntimeError, match=r"ended with code -9.*OMP_NUM_THREADS=1"):
+        worker.compile(0, print)
+    worker.process.communicate()
+
+
+def test_an_unwritable_folder_is_an_error_before_anything_is_compiled(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(subprocess.CalledProcessError) as error:
+        run(tmp_path / "file" / "below", "-c", COMMAND, "warmup")
+    assert error.value.returncode == 2
+    (line,) = error.value.stderr.splitlines()
+    assert str(tmp_path) in line
+    assert "set EQUIPOISE_CACHE" in line
+
+
+@pytest.mark.slow
+def test_an_interrupt_ends_all_processes_without_a_traceback(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-c", COMMAND, "warmup"],
+        env=os.environ | {"EQUIPOISE_CACHE": str(tmp_path), "OMP_NUM_THREADS": "2"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    assert LINE.fullmatch(process.stderr.readline().rstrip())
+    os.killpg(process.pid, signal.SIGINT)
+    # to the end of the last process that could write there
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == 130
+    assert "Traceback" not in rest
+    process.stderr.close()
+
+
 @pytest.mark.slow
 def test_the_command_reports_each_kernel_and_leaves_nothing_to_compile(tmp_path):
     """Compiles all kernels anew, which takes more than a minute; a second run loads them."""
@@ -59,7 +97,7 @@ def test_the_command_reports_each_kernel_and_leaves_nothing_to_compile(tmp_path)
     for _ in range(2):
         done = run(tmp_path, "-c", COMMAND, "warmup")
         reported.append(
-            [found[1] for found in map(LINE.fullmatch, done.stderr.splitlines()) if found]
+            sorted(found[1] for found in map(LINE.fullmatch, done.stderr.splitlines()) if found)
         )
         (total,) = re.findall(r"all kernels are ready after (\d+\.\d) s", done.stdout)
         seconds.append(float(total))
