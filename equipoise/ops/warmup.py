@@ -142,7 +142,7 @@ def _share_out(processes: int, report: Report) -> None:
             with suppress(Empty):
                 while not errors:
                     worker.compile(waiting.get_nowait(), told)
-        except Exception as error:  # noqa: BLE001 - raised below, in the thread that waits
+        except Exception as error:
             errors.append(error)
 
     feeders = [threading.Thread(target=feed, args=(worker,)) for worker in workers]
