@@ -115,10 +115,18 @@ def _row(view, row):
             Spread(rate(row["best_lr"])),
             spread(row["best_accuracy"], percent),
             spread(row["steps_to_target"], number),
-            Spread(rate(row["largest_lr"])),
+            _largest(row["largest_lr"], row.get("largest_lr_by_seed")),
             spread(milliseconds(row["seconds_per_step"]), even),
         ],
     }
+
+
+def _largest(lr, by_seed):
+    """Write the largest rate at which every seed trained, and the range of each seed's own."""
+    if not by_seed:
+        return Spread(rate(lr))
+    over = spread(by_seed, rate)
+    return Spread(rate(lr), over.range or (over.main if over.note else ""), over.note)
 
 
 def _cells(row):

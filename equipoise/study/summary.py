@@ -27,6 +27,16 @@ def steps_to_target(trials: Sequence[Trial], target: float) -> dict | None:
     return found and found | {"reached": reached, "of": len(trials)}
 
 
+def largest_by_seed(trials: Sequence[Trial], target: float) -> dict | None:
+    """Give the largest rate at which each seed met the target, and how many seeds ever did."""
+    met: dict[int, float] = {}
+    for trial in trials:
+        if trial.steps_to(target) is not None:
+            met[trial.seed] = max(trial.lr, met.get(trial.seed, 0.0))
+    found = spread(met.values())
+    return found and found | {"reached": len(met), "of": len({trial.seed for trial in trials})}
+
+
 def trains(trials: Sequence[Trial], target: float) -> bool:
     """Tell whether every trial met the target, and there is one."""
     return bool(trials) and all(trial.steps_to(target) is not None for trial in trials)
@@ -79,6 +89,7 @@ def row(norm: str, trials: Sequence[Trial], target: float) -> dict:
         "steps_to_target": steps_to_target(at_best, target),
         "best_accuracy": spread(trial.best_accuracy() for trial in at_best),
         "largest_lr": max((lr for lr, t in by_rate.items() if trains(t, target)), default=None),
+        "largest_lr_by_seed": largest_by_seed(trials, target),
         "seconds_per_step": spread(seconds.values()),
         "matrix": [cell(lr, some, target) for lr, some in by_rate.items()],
     }

@@ -46,7 +46,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         _rate(row["best_lr"]),
         _steps(row["steps_to_target"]),
         span(row["best_accuracy"], lambda a: f"{100 * a:.1f}") if row["best_accuracy"] else "–",
-        _rate(row["largest_lr"]),
+        _largest(row.get("largest_lr_by_seed")),
         _milliseconds(row["seconds_per_step"]),
     ]
 
@@ -55,11 +55,23 @@ def _rate(value: float | None) -> str:
     return "–" if value is None else f"{value:g}"
 
 
+def _largest(rates: dict | None) -> str:
+    """Give the range alone: with the median it would not fit beside the rest in 80 columns."""
+    if not rates:
+        return "–"
+    low, high = _rate(rates["low"]), _rate(rates["high"])
+    return (low if low == high else f"{low}–{high}") + _short(rates)
+
+
+def _short(found: dict) -> str:
+    reached, of = found["reached"], found["of"]
+    return f" in {reached}/{of}" if reached < of else ""
+
+
 def _steps(steps: dict | None) -> str:
     if not steps:
         return "not reached"
-    short = steps["reached"] < steps["of"]
-    return span(steps) + (f" in {steps['reached']}/{steps['of']}" if short else "")
+    return span(steps) + _short(steps)
 
 
 def _milliseconds(seconds: dict | None) -> str:

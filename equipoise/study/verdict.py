@@ -189,12 +189,24 @@ def _result(row: dict, goal: str, steps: int) -> str:
 def _largest(rows: Sequence[dict], target: float, lrs: Sequence[float]) -> str:
     def tell(row: dict) -> str:
         lr = row["largest_lr"]
-        if lr is None:
-            return f"{_name(row)}, no rate tried"
-        return f"{_name(row)}, {lr:g}{' (the largest tried)' if lr == max(lrs) else ''}"
+        text = "no rate tried" if lr is None else f"{lr:g}"
+        if lr == max(lrs):
+            text += " (the largest tried)"
+        return f"{_name(row)}, {text}{_by_seed(row['largest_lr_by_seed'])}"
 
     told = "; ".join(tell(row) for row in rows)
     return f"Largest learning rate at which every seed run reached {percent(target)}: {told}."
+
+
+def _by_seed(rates: dict | None) -> str:
+    """Tell the range of what each seed alone reached, where it is one."""
+    if not rates:
+        return ""
+    low, high, reached, of = (rates[key] for key in ("low", "high", "reached", "of"))
+    text = f"{low:g}" if low == high else f"{low:g}–{high:g}"
+    if reached < of:
+        return f" ({text} in {reached} of {of} seeds)"
+    return "" if low == high else f" ({text} over the seeds)"
 
 
 def _time(rows: Sequence[dict]) -> str:

@@ -115,9 +115,16 @@ def _summary(norm, lrs, trials):
         or None,
         "best_accuracy": _spread([max(t["test_accuracy"]) for t in mine]),
         "largest_lr": max((c["lr"] for c in sound), default=None),
+        "largest_lr_by_seed": _by_seed([t for t in trials if t["norm"] == norm]),
         "seconds_per_step": _spread([t["seconds_per_step"] for t in mine]),
         "matrix": cells,
     }
+
+
+def _by_seed(trials):
+    largest = {t["seed"]: t["lr"] for t in trials if _reached(t) is not None}
+    found = _spread(list(largest.values()))
+    return found and found | {"reached": len(largest), "of": len({t["seed"] for t in trials})}
 
 
 def _cell(lr, trials):

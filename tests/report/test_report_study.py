@@ -106,6 +106,12 @@ def test_the_numbers_are_those_of_the_summary(study, html):
         assert f"{100 * best['median']:.1f}% ({100 * best['low']:.1f}%–" in said
 
 
+def test_the_largest_rate_has_its_range():
+    said = words(render(make_study(lrs=(0.1, 1.0, 1.2))))
+    assert re.search(r"\b1 \(1–1\.2\)", said)
+    assert re.search(r"\b0\.1 \(0\.1\) in 1 of 3 seeds", said)
+
+
 def test_nothing_is_loaded_and_no_style_is_inline(html):
     assert not re.search(r"\b(src|href)=\"(?!data:,)", html)
     bare = re.sub(r'xmlns="[^"]*"', "", re.sub("(?s)<script>.*</script>", "", html))
@@ -135,6 +141,8 @@ def test_every_number_may_be_missing(study):
             b |= {"lr": a["lr"], "diverged": a["diverged"], "of": a["of"]}
         if new["steps_to_target"]:
             new["steps_to_target"] |= {"reached": 0, "of": 3}
+        if new["largest_lr_by_seed"]:
+            new["largest_lr_by_seed"] |= {"reached": 1, "of": 3}
     html = render(holes)
     assert "nothing was recorded" in words(html)
     assert not re.search(r"\b(None|nan|inf)\b", words(html))

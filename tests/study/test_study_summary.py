@@ -70,6 +70,8 @@ def test_the_best_rate_is_the_fastest_that_most_seeds_reach(trial):
     found = row("a", trials, TARGET)
     assert found["best_lr"] == 0.3
     assert found["largest_lr"] == 0.3
+    by_seed = {"median": 0.65, "low": 0.3, "high": 1.0, "reached": 2, "of": 2}
+    assert found["largest_lr_by_seed"] == by_seed
     assert found["steps_to_target"]["median"] == 10.0
     assert found["best_accuracy"] == {"median": 0.95, "low": 0.95, "high": 0.95}
 
@@ -127,6 +129,7 @@ def test_an_interrupted_trial_counts_nowhere(trial):
         "steps_to_target": None,
         "best_accuracy": None,
         "largest_lr": None,
+        "largest_lr_by_seed": None,
         "seconds_per_step": None,
         "matrix": [],
     }

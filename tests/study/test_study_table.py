@@ -36,3 +36,15 @@ def test_what_was_not_reached(trial):
 def test_some_seeds_alone(trial):
     text = _text([trial("none", 0.3, s, [0.96 if s else 0.5]) for s in range(3)], ["none"])
     assert "5 in 2/3" in text
+    assert "0.3 in 2/3" in text
+
+
+def test_the_range_of_the_largest_rate(trial):
+    trials = [
+        trial("torch_batch", lr, seed, [0.5] * 20 + [0.951 if lr < 1 or seed else 0.6])
+        for lr in (0.03, 3.0)
+        for seed in range(3)
+    ]
+    text = _text(trials, ["torch_batch"])
+    assert "0.03–3" in text
+    assert max(map(len, text.splitlines())) <= 80

@@ -18,9 +18,12 @@ def _say(trial, runs, seeds=3, planned=None, paired=True, lrs=(0.1, 1.0), lr=0.1
         for norm, several in runs.items()
         for seed, accuracies in enumerate(several[:seeds])
     ]
-    summary = summarize(trials, list(runs), 0.95)
+    return _of(trials, list(runs), seeds, planned, paired, lrs)
+
+
+def _of(trials, norms, seeds=3, planned=None, paired=True, lrs=(0.1, 1.0)):
     told = sentences(
-        summary,
+        summarize(trials, norms, 0.95),
         target=0.95,
         seeds=seeds,
         steps=100,
@@ -122,6 +125,27 @@ def test_the_control_is_told_apart(trial):
     assert "too few seeds ran to check" in _say(
         trial, {"batch": FAST, "torch_batch": FAST}, seeds=2
     )
+
+
+@pytest.mark.parametrize(
+    "at_one, told",
+    [
+        ([[0.96], [0.96], [0.97]], "batch, 1\\."),
+        ([[0.96], [0.5], []], r"batch, 0\.1 \(0\.1–1 over the seeds\)\."),
+    ],
+)
+def test_the_largest_rate_has_a_range_over_the_seeds(trial, at_one, told):
+    trials = [trial("batch", 0.1, seed, [0.96]) for seed in range(3)]
+    trials += [
+        trial("batch", 1.0, seed, some, status="done" if some else "diverged")
+        for seed, some in enumerate(at_one)
+    ]
+    assert re.search(f"reached 95%: {told}", _of(trials, ["batch"], lrs=(0.1, 1.0, 10.0)))
+
+
+def test_a_largest_rate_that_some_seeds_lack(trial):
+    trials = [trial("batch", 0.1, seed, [0.96 if seed else 0.5]) for seed in range(3)]
+    assert "batch, no rate tried (0.1 in 2 of 3 seeds)." in _of(trials, ["batch"])
 
 
 def test_the_largest_rate_says_where_the_grid_ends(trial):
