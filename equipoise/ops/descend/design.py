@@ -8,7 +8,8 @@ from threading import current_thread, main_thread
 
 import numpy as np
 
-from equipoise.ops.descend import dense, gather, sparse
+from equipoise.ops.descend import dense, gather, halves, sparse
+from equipoise.ops.products.layout import PAIRS
 
 # rows that are gathered at once where columns are not kept: a megabyte for a few hundred
 CHUNK_BYTES = 1 << 20
@@ -205,7 +206,17 @@ class Dense(Design):
         return r, parts.sum(0) - v.sum(dtype=np.float64) * self.offset
 
     def nearly(self, rows):
-        """Give what cross products (p, p) of ``rows`` rows from all over say of those of all."""
+        """Give the cross products (p, p) of a float32 X to about three digits.
+
+        Without instructions for those, what ``rows`` rows from all over say of them.
+        """
+        if PAIRS:
+            G = halves.cross_products(self._work(self.p), self.flat, self.n, self.p, self.roots)
+        else:
+            G = self._of_some(rows)
+        return G - self.total * self.offset[:, None] * self.offset
+
+    def _of_some(self, rows):
         G, seen = np.zeros((self.p, self.p)), 0.0
         step = self.n // PARTS
         for first in range(0, PARTS * step, step):
@@ -215,8 +226,7 @@ class Dense(Design):
                 z = z * self.roots[part].astype(np.float32)
             G += z @ z.T
             seen += len(z.T) if self.weights is None else self.weights[part].sum()
-        G *= self.total / seen if seen > 0.0 else 0.0
-        return G - self.total * self.offset[:, None] * self.offset
+        return G * (self.total / seen if seen > 0.0 else 0.0)
 
     def runs(self, count, size, shift):
         """Copy ``count`` runs of rows from all over X, in float32, less ``shift`` (p,)."""
