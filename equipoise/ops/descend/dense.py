@@ -7,12 +7,11 @@ depend on the number of threads.
 import numpy as np
 from numba import prange
 
+from equipoise.ops.descend.fetch import fetch_run
 from equipoise.ops.jit import Kernel, fast, inline, window
 
 # rows whose vectors stay in the first-level cache beside the columns
 ROWS = 1024
-# columns that a thread takes at once
-BLOCK = 64
 # columns whose sums stay in the first-level cache while rows go by
 TILE = 1024
 # columns from which on four rows at once are read as fast as one
@@ -37,14 +36,13 @@ def _correlate_columns(x, n, chosen, v, out):
     One column after the other: memory read in one stream came out up to twice as fast as four.
     """
     out[:] = 0.0
-    m = chosen.shape[0]
-    for block in prange(-(-m // BLOCK)):
-        for j in range(block * BLOCK, min(m, (block + 1) * BLOCK)):
-            first = chosen[j] * n
-            for row in range(0, n, ROWS):
-                size = min(ROWS, n - row)
-                for k in range(v.shape[0]):
-                    out[k, j] += _dot(window(x, first + row, size), v[k, row : row + size])
+    for column in prange(chosen.shape[0]):
+        j = np.int64(column)
+        first = chosen[j] * n
+        for row in range(0, n, ROWS):
+            size = min(ROWS, n - row)
+            for k in range(v.shape[0]):
+                out[k, j] += _dot(window(x, first + row, size), v[k, row : row + size])
 
 
 @inline
@@ -76,6 +74,8 @@ def _correlate_rows(x, n, p, v, out, sums):
             sums[group, k, first : first + size] = 0.0
         while size >= WIDE and i + 4 <= last:
             o = i * p + first
+            for k in range(4 if i + 8 <= last else 0):
+                fetch_run(x, o + (4 + k) * p, size)
             for k in range(count):
                 _add_four(
                     window(x, o, size), window(x, o + p, size),

@@ -159,10 +159,9 @@ class Dense(Design):
         if self.by_column:
             gather.columns(work, self.flat, self.n, first, chosen, *affine, roots, out)
             return
-        # processors read ahead, and columns in order lie ahead
+        # columns in order share lines of the cache
         order = np.argsort(chosen)
-        copy = gather.strips if self.p >= dense.WIDE else gather.rows
-        copy(work, self.flat, self.p, first, chosen, order, *affine, roots, out)
+        gather.rows(work, self.flat, self.p, first, chosen, order, *affine, roots, out)
 
     def _sums(self, chosen, weights):
         if len(chosen) > self.p // 4 and not self.by_column:
@@ -181,19 +180,19 @@ class Dense(Design):
             part = buffer if last - first == buffer.shape[1] else None
             yield first, last, self.columns(chosen, first, last, part)
 
-    def near(self, chosen):
-        """Give a design of these columns, copied in float32, for many calls of `slope`.
+    def near(self, chosen, rows):
+        """Give a design of these columns, copied in float32 for calls of `slope`, and `nearly`.
 
         They are copied less offsets that are nearly right: what is left to subtract is small.
         """
-        copy, every = np.empty((len(chosen), self.n), np.float32), np.arange(len(chosen))
+        copy = np.empty((len(chosen), self.n), np.float32)
         self._gather(chosen, 0, EMPTY, copy)
         found = Dense(copy.T, self.weights, np.zeros(len(chosen)), np.ones(len(chosen)), self.lazy)
-        found._see(every)
+        G = found.nearly(rows)
         if self.lazy:
             self.offset[chosen] += found.offset * self.scale[chosen]
             self.known[chosen] = True
-        return found
+        return found, G
 
     def slope(self, factors, y):
         """Give r = y − X w, of a float32 X, and its products with all columns, nearly."""
@@ -211,8 +210,13 @@ class Dense(Design):
         Without instructions for those, what ``rows`` rows from all over say of them.
         """
         if PAIRS:
-            G = halves.cross_products(self._work(self.p), self.flat, self.n, self.p, self.roots)
+            G, sums = halves.cross_products(
+                self._work(self.p), self.flat, self.n, self.p, self.roots
+            )
+            if self.lazy:
+                self.offset[:], self.known[:] = sums / self.total, True
         else:
+            self._see(np.arange(self.p))
             G = self._of_some(rows)
         return G - self.total * self.offset[:, None] * self.offset
 

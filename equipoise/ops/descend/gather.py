@@ -7,14 +7,15 @@ pieces that are whole lines on either side.
 import numpy as np
 from numba import prange
 
+from equipoise.ops.descend.fetch import fetch_down, fetch_run
 from equipoise.ops.jit import Kernel, inline, window
 
 # rows that a thread takes at once
 ROWS = 1024
-# rows of a wide matrix that are read one column after the other
-STRIP = 16
 # rows that are gathered together: a few lines of the cache in each column of the copy
-LINE = 64
+STRIP = 64
+# rows ahead of the one that is copied
+AHEAD = 4
 
 
 @inline
@@ -30,27 +31,15 @@ def _copy_weighted(a, offset, factor, weights, out):
 
 
 @inline
-def _copy(a, out):
+def _copy_down(x, at, p, offset, factor, out):
     for i in range(out.shape[0]):
-        out[i] = a[i]
+        out[i] = (np.float64(x[at + i * p]) - offset) * factor
 
 
 @inline
-def _pick(row, columns, means, factors, root, lines):
-    for k in range(columns.shape[0]):
-        lines[k * LINE] = (row[columns[k]] - means[k]) * factors[k] * root
-
-
-@inline
-def _pick_down(x, at, p, size, columns, means, factors, roots, order, place, rows, out):
-    for k in range(columns.shape[0]):
-        start, target = at + columns[k], order[k] * rows + place
-        if roots.shape[0] == 0:
-            for i in range(size):
-                out[target + i] = (x[start + i * p] - means[k]) * factors[k]
-        else:
-            for i in range(size):
-                out[target + i] = (x[start + i * p] - means[k]) * factors[k] * roots[i]
+def _copy_down_weighted(x, at, p, offset, factor, weights, out):
+    for i in range(out.shape[0]):
+        out[i] = (np.float64(x[at + i * p]) - offset) * factor * weights[i]
 
 
 @inline
@@ -76,69 +65,61 @@ def _columns(x, step_column, first, chosen, offset, scale, roots, out):
 
 
 def _rows(x, p, first, chosen, order, offset, scale, roots, out):
-    """Do the same for a matrix in C order; ``order`` sorts the chosen columns."""
+    """Do the same for a matrix in C order, strip by strip; ``order`` sorts the chosen columns.
+
+    What a column has in the next strip is asked for in this one; what lies between the columns
+    is not read.
+    """
     m, rows = out.shape
     flat_out = out.reshape(-1)
-    columns, means, factors = chosen[order], offset[chosen[order]], 1.0 / scale[chosen[order]]
-    for part in prange(-(-rows // ROWS)):
-        low = np.int64(part) * ROWS
-        lines, whole = np.empty(m * LINE, out.dtype), np.empty(p)
-        for row in range(low, min(rows, low + ROWS), LINE):
-            size = min(LINE, rows - row)
-            for i in range(size):
-                root = 1.0 if roots.shape[0] == 0 else roots[first + row + i]
-                # memory is read ahead where all of it is read
-                _copy(window(x, (first + row + i) * p, p), whole)
-                _pick(whole, columns, means, factors, root, window(lines, i, m * LINE - i))
-            for k in range(m):
-                _spread(
-                    window(lines, k * LINE, size), window(flat_out, order[k] * rows + row, size)
-                )
-
-
-def _strips(x, p, first, chosen, order, offset, scale, roots, out):
-    """Do the same where rows are long: what lies between the chosen columns is not read."""
-    rows = out.shape[1]
-    flat_out = out.reshape(-1)
-    columns, means, factors = chosen[order], offset[chosen[order]], 1.0 / scale[chosen[order]]
     for part in prange(-(-rows // ROWS)):
         low = np.int64(part) * ROWS
         for row in range(low, min(rows, low + ROWS), STRIP):
             size = min(STRIP, rows - row)
-            weights = window(roots, first + row, size if roots.shape[0] else 0)
-            _pick_down(
-                x, (first + row) * p, p, size, columns, means, factors, weights, order, row, rows,
-                flat_out,
-            )  # fmt: skip
+            more, start = min(STRIP, rows - row - size), (first + row) * p
+            for k in range(m):
+                j, at = chosen[order[k]], start + chosen[order[k]]
+                fetch_down(x, at + size * p, p, more)
+                column, factor = window(flat_out, order[k] * rows + row, size), 1.0 / scale[j]
+                if roots.shape[0] == 0:
+                    _copy_down(x, at, p, offset[j], factor, column)
+                else:
+                    weights = window(roots, first + row, size)
+                    _copy_down_weighted(x, at, p, offset[j], factor, weights, column)
 
 
 def _take_runs(x, step_row, step_column, step, run, shift, out):
     """Copy ``run`` of every ``step`` rows, less a shift of each column, into columns (p, rows).
 
-    ``run`` is a multiple of LINE.
+    ``run`` is a multiple of STRIP.
     """
     p, rows = out.shape
+    flat_out = out.reshape(-1)
     if step_row == 1:
         for column in prange(p):
             j = np.int64(column)
             for first in range(0, rows, run):
-                source = window(x, j * step_column + first // run * step, run)
-                _copy_shifted(source, shift[j], 1.0, out[j, first : first + run])
+                at = j * step_column + first // run * step
+                if j + 1 < p:
+                    fetch_run(x, at + step_column, run)
+                part = window(flat_out, j * rows + first, run)
+                _copy_shifted(window(x, at, run), shift[j], 1.0, part)
     else:
-        for some in prange(rows // LINE):
-            at = np.int64(some) * LINE
+        for some in prange(rows // STRIP):
+            at = np.int64(some) * STRIP
             first = at // run * step + at % run
-            lines = np.empty(p * LINE, out.dtype)
-            for i in range(LINE):
-                row = window(x, (first + i) * step_row, p)
+            lines = np.empty(p * STRIP, out.dtype)
+            for i in range(STRIP):
+                place = (first + i) * step_row
+                if i + AHEAD < STRIP:
+                    fetch_run(x, place + AHEAD * step_row, p)
+                row = window(x, place, p)
                 for j in range(p):
-                    lines[j * LINE + i] = np.float64(row[j]) - shift[j]
+                    lines[j * STRIP + i] = np.float64(row[j]) - shift[j]
             for j in range(p):
-                for i in range(LINE):
-                    out[j, at + i] = lines[j * LINE + i]
+                _spread(window(lines, j * STRIP, STRIP), window(flat_out, j * rows + at, STRIP))
 
 
 columns = Kernel(_columns)
 rows = Kernel(_rows)
-strips = Kernel(_strips)
 take_runs = Kernel(_take_runs)

@@ -10,7 +10,8 @@ import numpy as np
 from llvmlite import ir
 from numba import prange, types
 
-from equipoise.ops.jit import Kernel, emits, inline, window
+from equipoise.ops.jit import Kernel, emits, fast, inline, window
+from equipoise.ops.sweep.lanes import LONG, POINTER, intrinsic, suffix
 
 # llvmlite has no name for the instruction
 llvm.initialize_native_asmparser()
@@ -19,7 +20,7 @@ llvm.initialize_native_asmparser()
 ROWS, SIDE, GROUPS = 1024, 4, 8
 # bytes of a vector, and of a number
 BYTES, ITEM = 64, 2
-LONG, FLOAT = ir.IntType(64), ir.FloatType()
+FLOAT = ir.FloatType()
 SUMS = ir.VectorType(FLOAT, BYTES // 4)
 
 
@@ -53,7 +54,7 @@ class _Tile:
         return added
 
     def _load(self, column, at):
-        place = self.b.inttoptr(self.b.add(column, at), ir.PointerType())
+        place = self.b.inttoptr(self.b.add(column, at), POINTER)
         return self.b.load(place, typ=SUMS, align=ITEM)
 
     def _add(self, x, y, total):
@@ -74,10 +75,9 @@ def _tile(typingctx, z, a, b, size, out):
         )
         stride, base = builder.mul(args[3], LONG(ITEM)), builder.ptrtoint(source, LONG)
         left, right = (builder.add(base, builder.mul(stride, first)) for first in args[1:3])
-        name, kind = "llvm.vector.reduce.fadd.v16f32", ir.FunctionType(FLOAT, [FLOAT, SUMS])
-        whole = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        name = f"llvm.vector.reduce.fadd.{suffix(SUMS)}"
         for k, lanes in enumerate(_Tile(builder, left, right, stride).emit()):
-            total = builder.call(whole, [FLOAT(0.0), lanes], fastmath=("reassoc",))
+            total = intrinsic(builder, name, FLOAT, [FLOAT(0.0), lanes], ("reassoc",))
             builder.store(total, builder.gep(target, [LONG(k)]))
         return context.get_dummy_value()
 
@@ -90,6 +90,14 @@ def _weigh(a, roots, out):
         out[i] = a[i] * roots[i] if roots.shape[0] else a[i]
 
 
+@fast
+def _total(a, roots):
+    s = 0.0
+    for i in range(a.shape[0]):
+        s += np.float64(a[i]) * roots[i] if roots.shape[0] else np.float64(a[i])
+    return s
+
+
 @inline
 def _round(bits, out):
     """Keep the upper halves of float32 numbers, rounded with ties to even."""
@@ -99,17 +107,18 @@ def _round(bits, out):
         )
 
 
-def _halves(x, n, k, roots, parts):
+def _halves(x, n, k, roots, sums, parts):
     """Fill the upper tiles of ``parts`` (GROUPS, wide, wide) with products of the k columns.
 
     ``x`` is flat float32, ``roots`` the square roots of the rows' weights, or empty, and ``wide``
-    is k, rounded up to whole tiles.  The sum of the groups is the result.
+    is k, rounded up to whole tiles.  The sum of the groups is the result.  ``sums`` (GROUPS, k)
+    gets the weighted sums of the columns.
     """
     groups, wide = parts.shape[:2]
     blocks = -(-n // ROWS)
     for task in prange(groups):
         group = np.int64(task)
-        parts[group] = 0.0
+        parts[group], sums[group] = 0.0, 0.0
         z, out = np.zeros(wide * ROWS, np.uint16), np.empty(SIDE * SIDE, np.float32)
         line = np.zeros(ROWS, np.float32)
         for block in range(group * blocks // groups, (group + 1) * blocks // groups):
@@ -118,7 +127,9 @@ def _halves(x, n, k, roots, parts):
             weights = window(roots, row, size if roots.shape[0] else 0)
             line[size:] = 0.0
             for j in range(k):
-                _weigh(window(x, j * n + row, size), weights, window(line, 0, size))
+                column = window(line, 0, size)
+                _weigh(window(x, j * n + row, size), weights, column)
+                sums[group, j] += _total(column, weights)
                 _round(line.view(np.uint32), window(z, j * ROWS, ROWS))
             for a in range(0, wide, SIDE):
                 for b in range(a, wide, SIDE):
@@ -131,9 +142,9 @@ halves = Kernel(_halves)
 
 
 def cross_products(work, x, n, k, roots):
-    """Give the cross products (k, k) of the columns of flat float32 ``x``, n rows each."""
+    """Give the cross products (k, k) of the columns of flat float32 ``x``, and their sums (k,)."""
     wide = -(-k // SIDE) * SIDE
-    parts = np.empty((GROUPS, wide, wide))
-    halves(work, x, n, k, roots, parts)
+    sums, parts = np.empty((GROUPS, k)), np.empty((GROUPS, wide, wide))
+    halves(work, x, n, k, roots, sums, parts)
     upper = np.triu(parts.sum(0)[:k, :k])
-    return upper + np.triu(upper, 1).T
+    return upper + np.triu(upper, 1).T, sums.sum(0)

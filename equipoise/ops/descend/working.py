@@ -225,8 +225,9 @@ class Working:
         columns twice, where their cross products take a multiplication for each pair.
         (Pilanci and Wainwright, "Iterative Hessian sketch", 2016, arXiv:1411.0347.)
         """
-        near, k = self.design.near(self.index), len(self.index)
-        self.G, self.crossed = near.nearly(max(EACH * k, near.n // PART)), k
+        k = len(self.index)
+        near, self.G = self.design.near(self.index, max(EACH * k, self.design.n // PART))
+        self.crossed = k
         self.diagonal, self.m = np.diagonal(self.G).copy(), -1
         yy, gap, limit = self.yy, np.inf, self.sweeps + budget
         w, g, r = self.w, None, self.y

@@ -18,7 +18,8 @@ def test_they_have_three_digits(n, k, weighted, work):
     x = rng.standard_normal((k, n)).astype(np.float32)
     roots = rng.random(n) if weighted else np.empty(0)
     z = x * roots if weighted else x.astype(np.float64)
-    found = halves.cross_products(work, x.reshape(-1), n, k, roots)
+    found, sums = halves.cross_products(work, x.reshape(-1), n, k, roots)
+    np.testing.assert_allclose(sums, z @ (roots if weighted else np.ones(n)), rtol=1e-6, atol=1e-5)
     # each number is off by 2⁻⁹ of itself at most
     np.testing.assert_array_less(np.abs(found - z @ z.T), 2.0**-7.9 * np.abs(z) @ np.abs(z).T)
     # and not always by as much, nor in one direction
@@ -28,7 +29,8 @@ def test_they_have_three_digits(n, k, weighted, work):
 @needs_pairs
 def test_numbers_that_bfloat16_holds_are_exact():
     x = np.random.default_rng(0).integers(-8, 9, (6, 3000)).astype(np.float32)
-    found = halves.cross_products(0, x.reshape(-1), 3000, 6, np.empty(0))
+    found, sums = halves.cross_products(0, x.reshape(-1), 3000, 6, np.empty(0))
+    np.testing.assert_array_equal(sums, x.sum(1))
     np.testing.assert_array_equal(found, x.astype(np.float64) @ x.T)
 
 
