@@ -103,6 +103,26 @@ FORMULA_BACKWARD = {
     "no gate in evaluation": {'{"dx": v.a * g}': '{"dx": v.a * v.g}'},
 }
 
+# of both families: what a training step does besides
+MOVES = {
+    "the buffers left alone": {"if i[RUNNING_MEAN] != 0 and i[ANSWER] == 0:": "if False:"},
+    "moved although digits were lost": {" != 0 and i[ANSWER] == 0:": " != 0:"},
+    "the buffers swapped": {"move(means, variances, stats": "move(variances, means, stats"},
+    "moved by eps": {"floats[1], ": "floats[0], "},
+    "the batch not counted": {"if i[BATCHES] != 0:": "if False:"},
+    "the batch counted twice": {"[0] += 1": "[0] += 2"},
+}
+ROWS_MOVES = MOVES | {
+    "the numbers of a run alone": {"[1], np.float64(shape[1] * shape[2])": "[1], shape[2]"}
+}
+COLUMNS_MOVES = MOVES | {"a number too many": {"[1], _count(shape)": "[1], _count(shape) + 1"}}
+ROUNDING = {
+    "no gradients": {"if t == AFTER and i[PHASE] & SUMS and i[DBIAS] != 0:": "if False:"},
+    "the bias' gradient for both": {"WEIGHT]), (i[CHANNELS],)), 1": "WEIGHT]), (i[CHANNELS],)), 0"},
+    "both gradients in one place": {"i[DWEIGHT]),": "i[DBIAS]),"},
+    "the first line's for all": {"gradient[c] = sums[k, c]": "gradient[c] = sums[k, 0]"},
+}
+
 ROWS_FORWARD = {
     "weights from the first channel on": {"c = l0 % weight.size": "c = 0"},
     "a piece short of its run": {"min(piece, length - at)": "min(piece, length - at - 1)"},

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from tolerances import HALF_FLOOR, HALF_TWICE, VALUES, assert_near
+from tolerances import HALF_FLOOR, HALF_TWICE, RUNNING, VALUES, assert_near
 from torch.nn import functional as F
 
 NONE, RELU, LEAKY_RELU, SILU, GELU = NAMES = (None, "relu", "leaky_relu", "silu", "gelu")
@@ -192,6 +192,51 @@ def check_backward(cpu, case, want_other=None):
         assert_near(dother, p.dother, tolerance(case.dtype), "gradient of other")
     else:
         assert dother is None
+
+
+def check_moves(forward, names, case, known=lambda count: None):
+    """Raise where a training step does not move the buffers, or does not count itself.
+
+    ``names`` are the globals of ``forward``; ``known`` gets the count before its memory is read.
+    """
+    p, channels, count = problem(case), case.size[1], torch.tensor(3)
+    found = torch.linspace(-1, 1, channels), torch.linspace(1, 2, channels)
+    wanted = [t.double() for t in found]
+    F.batch_norm(p.x.double(), *wanted, training=True, momentum=0.25)
+    known(count)
+    with counting(names, count):
+        forward(p.x, p.weight, p.bias, None, None, NONE, SLOPE, EPS, 0, 1, (*found, 0.25))
+    # who calls counts where digits were lost
+    assert count == (3 if case.strays else 4)
+    for buffer, right in zip(found, wanted, strict=True):
+        assert_near(buffer, right, RUNNING[torch.float32], "running buffer")
+
+
+@contextmanager
+def counting(names, count):
+    """Let the forward's kernel be told where the count of batches is."""
+    real = names["_forward_call"]
+
+    def told(*kind):
+        plan, call = real(*kind)
+        return plan, lambda addresses, values: call((*addresses[:-1], count.data_ptr()), values)
+
+    names["_forward_call"] = told
+    try:
+        yield
+    finally:
+        names["_forward_call"] = real
+
+
+def check_rounded(backward, case):
+    """Raise where the gradients that the kernel rounds itself are wrong."""
+    p = problem(case)
+    how = (NONE, SLOPE, False, True, False, 0, 1, True)
+    _, _, (dbias, dweight) = backward(p.g, p.x, None, p.stats, p.weight, p.bias, *how)
+    near, terms = statistics_tolerance(case.dtype), math.sqrt(p.x.numel() / p.x.shape[1])
+    for found, right in ((dbias, p.dbias), (dweight, p.dweight)):
+        assert found.dtype == case.dtype
+        assert_near(found, right, near, "rounded gradient", scale=terms)
 
 
 def every_statistic(channels):

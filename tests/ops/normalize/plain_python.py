@@ -309,8 +309,9 @@ def _registered(memory, function):
 
     def call(*args, **options):
         for value in (*args, *options.values()):
-            if isinstance(value, torch.Tensor):
-                memory.add(value)
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, torch.Tensor):
+                    memory.add(part)
         return function(*args, **options)
 
     return call
@@ -339,5 +340,5 @@ def plain(edits=None, *, family=None, split=False, small=True):
     return SimpleNamespace(
         **wrapped, plan=names["plan"], rows=sources.normalize("rows"),
         columns=sources.normalize("columns"), activations=sources.normalize("activations"),
-        names=names,
+        names=names, memory=sources.memory,
     )  # fmt: skip

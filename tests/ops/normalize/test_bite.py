@@ -11,11 +11,14 @@ from breaks import (
     AFFINE,
     COLUMNS_BACKWARD,
     COLUMNS_FORWARD,
+    COLUMNS_MOVES,
     FORMULA_BACKWARD,
     FORMULA_FORWARD,
     GRADIENT,
+    ROUNDING,
     ROWS_BACKWARD,
     ROWS_FORWARD,
+    ROWS_MOVES,
     RUNNING,
     STATISTICS,
 )
@@ -28,6 +31,8 @@ from normalize_cases import (
     activate,
     check_backward,
     check_forward,
+    check_moves,
+    check_rounded,
 )
 from plain_python import SMALL, plain
 from tolerances import ELEMENTWISE, assert_near
@@ -184,6 +189,38 @@ def check_running(kernels):
         kernels.running(*found, stats, momentum, 7)
         for a, b in zip(found, wanted, strict=True):
             assert_near(a, b, RUNNING_BUFFERS[torch.float32])
+
+
+BESIDES = {
+    "rows_forward": ("rows", ROWS_MOVES),
+    "columns_forward": ("columns", COLUMNS_MOVES),
+    "rows_backward": ("rows", ROUNDING),
+    "columns_backward": ("columns", ROUNDING),
+}
+
+
+def check_besides(kernel, kernels):
+    """Raise where a training step's kernel does wrong what it does besides."""
+    for size, layout in SIZES[BESIDES[kernel][0]][:2]:
+        if kernel.endswith("backward"):
+            check_rounded(kernels.backward, Case(size, layout=layout))
+            continue
+        for strays in (0, 4):
+            case = Case(size, layout=layout, strays=strays)
+            check_moves(kernels.forward, kernels.names, case, kernels.memory.add)
+
+
+@pytest.mark.parametrize("split", [False, True])
+@pytest.mark.parametrize("kernel", BESIDES)
+def test_unbroken_kernels_move_and_round(kernel, split):
+    check_besides(kernel, plain(split=split))
+
+
+@pytest.mark.parametrize("kernel, broken", [(k, b) for k, v in BESIDES.items() for b in v[1]])
+def test_broken_moves_and_rounding_are_caught(kernel, broken):
+    family, breaks = BESIDES[kernel]
+    with np.errstate(all="ignore"), pytest.raises(FAILURES):
+        check_besides(kernel, plain(breaks[broken], family=family))
 
 
 def test_the_unbroken_update_passes():
