@@ -4,6 +4,7 @@ from typing import Any
 
 import torch.fx
 from torch import nn
+from torch.fx.proxy import TraceError
 
 from equipoise._checks import check_activation
 
@@ -44,7 +45,13 @@ class Norm(nn.Module):
         extras = {name: value for name, value in extras.items() if value is not None}
         tensors = (input, *extras.values())
         tracer: Any = next(t.tracer for t in tensors if isinstance(t, torch.fx.Proxy))
-        return tracer.create_proxy("call_module", tracer.path_of_module(self), (input,), extras)
+        path = tracer.path_of_module(self)
+        if not path:
+            raise TraceError(
+                f"torch.fx keeps {type(self).__name__} whole, as a module of what is traced, and "
+                "here it is the traced module itself: trace torch.nn.Sequential(layer)"
+            )
+        return tracer.create_proxy("call_module", path, (input,), extras)
 
 
 class Lazy(Norm):

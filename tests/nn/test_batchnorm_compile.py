@@ -276,6 +276,12 @@ def test_meta_tensors_have_the_shape_of_real_ones(layout, training, kernels):
     assert metadata(layer, *meta) == expected
 
 
+@ours_only
+def test_symbolic_trace_of_the_layer_alone_says_what_to_do():
+    with pytest.raises(torch.fx.proxy.TraceError, match=r"trace torch\.nn\.Sequential"):
+        torch.fx.symbolic_trace(nn.BatchNorm2d(3))
+
+
 @modes
 @ours_only
 def test_symbolic_trace_keeps_the_layer_whole(training, kernels):
