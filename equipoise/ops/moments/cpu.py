@@ -6,13 +6,13 @@ vectors make a row whatever the number of columns.  Each lane has its own sums (
 """
 
 import numpy as np
-from numba import prange
+from numba import carray
 
-from equipoise.ops.jit import Kernel, inline
+from equipoise.ops.jit import inline
 from equipoise.ops.moments.formula import from_shifted, is_far, merge_split, split
-from equipoise.ops.moments.share import take
 from equipoise.ops.moments.strips import (
     EXTREMES,
+    EXTREMES_OMIT,
     HIGH,
     LOW,
     MISSING,
@@ -22,9 +22,17 @@ from equipoise.ops.moments.strips import (
     SQUARES,
     TOTAL,
     add_extremes,
+    add_extremes_omit,
     add_omit,
     add_plain,
 )
+from equipoise.ops.sweep.call import pointer_at
+from equipoise.ops.sweep.loop import AFTER, BEFORE, HEAD, SCRATCH
+
+# what the kernels are told: an address of numbers, whether extremes are enough, the address of
+# the state to fill, and `layout.plan`; or two states' addresses, a third's, and their columns
+X, EXTREMES_ONLY, OUT, PLAN = range(HEAD, HEAD + 4)
+STATE_A, STATE_B, MERGED, COLUMNS = range(HEAD, HEAD + 4)
 
 # rows of a state; rest is what rounding the mean to float64 lost
 COUNT, MEAN, M2, MIN, MAX, NANS, REST = range(7)
@@ -40,8 +48,6 @@ SAMPLES = 32
 # a shift of few digits leaves squares of few digits, whose sums are rounded by ties: always down,
 # 16 ulp in a float32 column.  A factor of many digits, near 1, makes roundings fall either way.
 UNEVEN = 0.9999987065432109
-# threads that take tasks, at most: the first of a thread's share of these takes till none is left
-WORKERS = 64
 # sweeps after which a shift is as close to the mean as float64 can tell
 PASSES = 4
 
@@ -52,8 +58,10 @@ def _add(x, start, rows, step, lanes, sums, form):
         add_plain(x, start, rows, step, lanes, sums)
     elif form == OMIT:
         add_omit(x, start, rows, step, lanes, sums)
-    else:
+    elif form == EXTREMES:
         add_extremes(x, start, rows, step, lanes, sums)
+    else:
+        add_extremes_omit(x, start, rows, step, lanes, sums)
 
 
 @inline
@@ -65,7 +73,10 @@ def _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, form):
         sums[j + LOW] = np.inf
         sums[j + HIGH] = -np.inf
         sums[j + MISSING] = 0.0
-    group = min(max(GROUP // lanes, MIN_ROWS), MAX_ROWS)
+    group = max(GROUP // lanes, MIN_ROWS)
+    # extremes are never rounded
+    if form == PLAIN or form == OMIT:
+        group = min(group, MAX_ROWS)
     for run in range(runs):
         o = start + run * run_step
         for i in range(0, rows, group):
@@ -198,7 +209,9 @@ def _blocks(x, plan, first, last, column, sums, extremes, state):
     width = min(plan[5], plan[2] - column)
     # only the last of several tiles is narrower, and tiles hold one row a lane
     lanes = plan[6] if width == plan[5] else width
-    form = EXTREMES if extremes else PLAIN
+    # without and with a look at NaNs
+    plain, omit = (EXTREMES, EXTREMES_OMIT) if extremes else (PLAIN, OMIT)
+    form = plain
     for block in range(first, last):
         start, runs, run_step, rows, step, tail, n, samples, sample_step = _geometry(
             plan, block, column
@@ -209,39 +222,40 @@ def _blocks(x, plan, first, last, column, sums, extremes, state):
         for left in range(PASSES - 1, -1, -1):
             _copy_shift(width, lanes, sums)
             _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, form)
-            if not _fold_lanes(width, lanes, sums) and form == PLAIN:
-                form = OMIT
-            elif left == 0 or not _move_shift(width, size, sums):
+            if not _fold_lanes(width, lanes, sums) and form == plain:
+                form = omit
+            elif left == 0 or extremes or not _move_shift(width, size, sums):
                 break
         _absorb(width, size, sums, state, column, extremes)
         # a block with NaNs is likely followed by another; the bits are the same either way
-        if form == OMIT:
-            form = PLAIN
+        if form == omit:
+            form = plain
             for c in range(width):
-                form = OMIT if sums[c + MISSING] > 0.0 else form
+                form = omit if sums[c + MISSING] > 0.0 else form
 
 
-def _summarize(x, plan, extremes, out):
-    """Fill ``out`` (7, columns) with the state of the values of flat ``x`` that ``plan`` names.
-
-    With ``extremes`` only counts and extremes are filled in: half the arithmetic.
-    """
+@inline
+def _summarize(x, plan, task, extremes, parts):
+    """Fill a tile of columns of one group's state, parts (groups, 7, columns)."""
     columns, width, blocks, groups, span = plan[2], plan[5], plan[8], plan[9], plan[10]
     tiles = (columns - 1) // span + 1
-    parts = np.empty((groups, FIELDS, columns))
-    taken = np.zeros(1, np.int64)
-    for _ in prange(min(groups * tiles, WORKERS)):
-        sums = np.empty(6 * PITCH)
-        task = take(taken)
-        while task < groups * tiles:
-            group, tile = task // tiles, task % tiles
-            first, last = group * blocks // groups, (group + 1) * blocks // groups
-            clear(parts[group, :, tile * span : (tile + 1) * span])
-            for column in range(tile * span, min((tile + 1) * span, columns), width):
-                _blocks(x, plan, first, last, column, sums, extremes, parts[group])
-            task = take(taken)
+    # as they lie in memory: a long run is several groups, else a group is many columns
+    if plan[0] == 1:
+        group, tile = task % groups, task // groups
+    else:
+        group, tile = task // tiles, task % tiles
+    sums = np.empty(6 * PITCH)
+    first, last = group * blocks // groups, (group + 1) * blocks // groups
+    clear(parts[group, :, tile * span : (tile + 1) * span])
+    for column in range(tile * span, min((tile + 1) * span, columns), width):
+        _blocks(x, plan, first, last, column, sums, extremes, parts[group])
+
+
+@inline
+def _gather(parts, extremes, out):
+    """Merge the groups' states."""
     clear(out)
-    for group in range(groups):
+    for group in range(parts.shape[0]):
         _merge_states(out, parts[group], out, extremes)
 
 
@@ -264,10 +278,36 @@ def _merge_states(a, b, out, extremes):
         )  # fmt: skip
 
 
-def _merge(a, b, out):
-    """Merge two states (7, columns)."""
-    _merge_states(a, b, out, False)
+def summarize(task, integers, floats, computed):
+    """Fill a state (7, columns) with that of the numbers that a plan names.
+
+    Where extremes are enough only they and counts are filled in: half the arithmetic.
+    """
+    i = integers
+    n1, s1, columns, sk, n2, width = (
+        i[PLAN], i[PLAN + 1], i[PLAN + 2], i[PLAN + 3], i[PLAN + 4], i[PLAN + 5]
+    )  # fmt: skip
+    lanes, per_block, blocks, groups, span = (
+        i[PLAN + 6], i[PLAN + 7], i[PLAN + 8], i[PLAN + 9], i[PLAN + 10]
+    )  # fmt: skip
+    plan = (n1, s1, columns, sk, n2, width, lanes, per_block, blocks, groups, span)
+    extremes = i[EXTREMES_ONLY] != 0
+    parts = carray(pointer_at(floats, i[SCRATCH]), (groups, FIELDS, columns))
+    if task == AFTER:
+        _gather(parts, extremes, carray(pointer_at(floats, i[OUT]), (FIELDS, columns)))
+    elif task != BEFORE:
+        x = carray(pointer_at(computed, i[X]), (1,))
+        _summarize(x, plan, task, extremes, parts)
 
 
-summarize = Kernel(_summarize)
-merge_states = Kernel(_merge)
+def merge(task, integers, floats, computed):
+    """Merge two states (7, columns) into a third."""
+    i = integers
+    if task == AFTER:
+        shape = (FIELDS, i[COLUMNS])
+        _merge_states(
+            carray(pointer_at(floats, i[STATE_A]), shape),
+            carray(pointer_at(floats, i[STATE_B]), shape),
+            carray(pointer_at(floats, i[MERGED]), shape),
+            False,
+        )

@@ -12,8 +12,12 @@ import torch
 
 from equipoise.ops.moments import cpu, inputs, reference, weighted
 from equipoise.ops.moments.layout import layout, matrix
+from equipoise.ops.sweep.tasks import TaskKernel, floats_of, words_of
 
 FIELDS = cpu.FIELDS
+SUMMARIZE = TaskKernel("equipoise.ops.moments.cpu", "summarize")
+MERGE = TaskKernel("equipoise.ops.moments.cpu", "merge")
+_DTYPES = {"f": torch.float32, "d": torch.float64}
 # values converted at once: half a megabyte of float64 on the CPU
 PIECE = 1 << 16
 DEVICE_PIECE = 1 << 24
@@ -58,8 +62,11 @@ def merge(a, b):
     """Merge two states of the same shape and kind."""
     if isinstance(a, torch.Tensor):
         return reference.merge(a, b)
-    out = np.empty_like(a)
-    cpu.merge_states(0, *(s.reshape(FIELDS, -1) for s in (a, b, out)))
+    out = np.empty(a.shape)
+    states = [np.ascontiguousarray(s, np.float64) for s in (a, b)]
+    addresses = (s.ctypes.data for s in (*states, out))
+    words = words_of([(1, 0)], 0, (*addresses, out.size // FIELDS))
+    MERGE(0, torch.float64, words, floats_of())
     return out
 
 
@@ -74,19 +81,25 @@ def _in_place(x, axes, extremes=False):
     where = layout(x.shape, strides, axes)
     if where is None:
         return None
-    memory = flat(x, strides)
     (outer, step), plan = where.outer, where.plan
-    if outer == 1:
-        out = np.empty((FIELDS, plan[2]))
-        cpu.summarize(x.nbytes, memory, plan, extremes, out)
-    else:
-        out = np.empty((FIELDS, outer, plan[2]))
-        part = np.empty((FIELDS, plan[2]))
-        for i in range(outer):
-            cpu.summarize(x.nbytes // outer, memory[i * step :], plan, extremes, part)
-            out[:, i] = part
+    out = _sweep(x, 0, plan, extremes)
+    if outer > 1:
+        parts = [_sweep(x, i * step, plan, extremes) for i in range(1, outer)]
+        out = np.stack([out, *parts], axis=1)
     out = out.reshape(FIELDS, *where.sizes)
     return out.transpose(0, *(1 + i for i in where.order))
+
+
+def _sweep(x, offset, plan, extremes=False):
+    """Give the state (7, columns) of what the plan names of x's memory, ``offset`` values on."""
+    out = np.empty((FIELDS, plan[2]))
+    start = x.__array_interface__["data"][0] + offset * x.itemsize
+    columns, groups, span = plan[2], plan[9], plan[10]
+    tasks = groups * -(-columns // span)
+    own = (start, extremes, out.ctypes.data, *plan)
+    words = words_of([(1, tasks)], groups * FIELDS * columns, own)
+    SUMMARIZE(x.nbytes, _DTYPES[x.dtype.char], words, floats_of())
+    return out
 
 
 def flat(x, strides):
@@ -130,15 +143,14 @@ def _by_pieces(x, axes, weights):
 
 
 def _piece(x, weights):
-    out = np.empty((FIELDS, x.shape[1]))
     if weights is not None:
+        out = np.empty((FIELDS, x.shape[1]))
         weighted.summarize_weighted(
             0, inputs.widen(x, np.float64), inputs.widen(weights, np.float64), out
         )
         return out
     x = inputs.widen(x)
-    cpu.summarize(x.nbytes, x.reshape(-1), matrix(*x.shape), False, out)
-    return out
+    return _sweep(x, 0, matrix(*x.shape))
 
 
 def _device_piece(x, weights):

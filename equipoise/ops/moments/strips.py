@@ -19,12 +19,14 @@ from equipoise.ops.moments.layout import RUN as LANES
 PITCH = MAX_LANES + 16
 SHIFT, TOTAL, SQUARES, LOW, HIGH, MISSING = (k * PITCH for k in range(6))
 
-# what is summed: all but MISSING, where NaNs spoil their TOTAL; all; or what needs no arithmetic
-PLAIN, OMIT, EXTREMES = range(3)
+# what is summed: all but MISSING, where NaNs spoil their TOTAL; or all.  Where extremes are enough
+# TOTAL sums the values times 0, which only NaNs and infinities spoil, or MISSING counts NaNs
+PLAIN, OMIT, EXTREMES, EXTREMES_OMIT = range(4)
 _SUMMED = {
     PLAIN: (TOTAL, SQUARES, LOW, HIGH),
     OMIT: (TOTAL, SQUARES, LOW, HIGH, MISSING),
-    EXTREMES: (LOW, HIGH, MISSING),
+    EXTREMES: (TOTAL, LOW, HIGH),
+    EXTREMES_OMIT: (LOW, HIGH, MISSING),
 }
 
 _SHORT, _WORD, _DOUBLE = ir.IntType(32), ir.IntType(64), ir.DoubleType()
@@ -72,7 +74,8 @@ class _Strips:
     def _strip(self, lane, mask=None):
         """Emit the loop over the rows of one strip, and what follows it."""
         b = self.b
-        kinds = {k: _WIDE if k in (TOTAL, SQUARES) else self.stored for k in self.summed}
+        wide = (TOTAL, SQUARES) if SQUARES in self.summed else ()
+        kinds = {k: _WIDE if k in wide else self.stored for k in self.summed}
         slots = {k: cgutils.alloca_once(b, kind) for k, kind in kinds.items()}
         for k, slot in slots.items():
             b.store(_all(kinds[k], _START.get(k, 0.0)), slot)
@@ -117,20 +120,26 @@ class _Strips:
     def _add(self, stored, shift, sums):
         """Emit one row's share of the sums."""
         b, new = self.b, {}
-        if TOTAL in sums:
+        if SQUARES in sums:
             d = b.fsub(self._widen(stored), shift)
             if MISSING in sums:
                 known = b.fcmp_ordered("ord", stored, stored)
                 d = b.select(known, d, _all(_WIDE, 0.0))
             new[TOTAL] = b.fadd(sums[TOTAL], d)
             # one instruction where there is one, and then everywhere: the same bits in any form
-            name = f"llvm.fmuladd.v{LANES}f64"
-            new[SQUARES] = self._intrinsic(name, _WIDE, [d, d, sums[SQUARES]])
+            new[SQUARES] = self._multiply_add(d, d, sums[SQUARES])
+        elif TOTAL in sums:
+            zeros = _all(self.stored, 0.0)
+            new[TOTAL] = self._multiply_add(stored, zeros, sums[TOTAL])
         if MISSING in sums:
             known = b.fcmp_ordered("ord", stored, stored)
             more = b.select(known, _all(self.stored, 0.0), _all(self.stored, 1.0))
             new[MISSING] = b.fadd(sums[MISSING], more)
         return new | {k: self._further(k, stored, sums[k]) for k in (LOW, HIGH)}
+
+    def _multiply_add(self, a, b, c):
+        name = f"llvm.fmuladd.v{LANES}f{8 * self.size if a.type == self.stored else 64}"
+        return self._intrinsic(name, a.type, [a, b, c])
 
     def _further(self, k, value, than):
         # ordered comparisons: a NaN is never chosen
@@ -169,3 +178,4 @@ def _emits(form):
 add_plain = emits(_emits(PLAIN))
 add_omit = emits(_emits(OMIT))
 add_extremes = emits(_emits(EXTREMES))
+add_extremes_omit = emits(_emits(EXTREMES_OMIT))

@@ -4,6 +4,7 @@ import numpy as np
 
 from equipoise.ops.moments.strips import (
     EXTREMES,
+    EXTREMES_OMIT,
     HIGH,
     LOW,
     MISSING,
@@ -20,14 +21,21 @@ def add(form, x, start, rows, step, lanes, sums):
     every = np.arange(lanes)
     v = x[start + step * np.arange(rows)[:, None] + every].astype(np.float64)
     known = ~np.isnan(v)
-    if form != EXTREMES:
+    if form == EXTREMES:
+        sums[TOTAL + every] += (v * 0.0).sum(0)
+    if form in (PLAIN, OMIT):
         d = np.where(known | (form == PLAIN), v - sums[SHIFT + every], 0.0)
         sums[TOTAL + every] += d.sum(0)
         sums[SQUARES + every] += (d * d).sum(0)
-    if form != PLAIN:
+    if form in (OMIT, EXTREMES_OMIT):
         sums[MISSING + every] += (~known).sum(0)
     sums[LOW + every] = np.fmin.reduce(np.vstack([sums[LOW + every], v]))
     sums[HIGH + every] = np.fmax.reduce(np.vstack([sums[HIGH + every], v]))
 
 
-FORMS = {"add_plain": PLAIN, "add_omit": OMIT, "add_extremes": EXTREMES}
+FORMS = {
+    "add_plain": PLAIN,
+    "add_omit": OMIT,
+    "add_extremes": EXTREMES,
+    "add_extremes_omit": EXTREMES_OMIT,
+}

@@ -15,10 +15,11 @@ from exact import assert_exact
 from strip_sums import FORMS, add
 
 from equipoise.ops.moments import cpu, formula, layout, strips, weighted
+from equipoise.ops.sweep import loop
 
 CONSTANTS = (
     *("SHIFT", "TOTAL", "SQUARES", "LOW", "HIGH", "MISSING"),
-    *("PITCH", "PLAIN", "OMIT", "EXTREMES"),
+    *("PITCH", "PLAIN", "OMIT", "EXTREMES", "EXTREMES_OMIT"),
 )
 FIELDS = ("count", "mean", "m2", "min", "max", "nan_count")
 
@@ -28,8 +29,7 @@ def as_python(modules, edits):
     names = {
         "inline": lambda f: f,
         "Kernel": lambda f: lambda work, *args: f(*args),
-        "prange": range,
-        "take": take,
+        **{name: getattr(loop, name) for name in ("AFTER", "BEFORE", "HEAD", "SCRATCH")},
         "window": lambda x, start, size: x[start : start + size],
         **{name: partial(add, form) for name, form in FORMS.items()},
         **{name: getattr(strips, name) for name in CONSTANTS},
@@ -44,9 +44,15 @@ def as_python(modules, edits):
     return SimpleNamespace(**names)
 
 
-def take(taken):
-    taken[0] += 1
-    return taken[0] - 1
+def summarize(kernels, x, plan, extremes):
+    """Do what the loop over tasks and the kernel do."""
+    columns, groups, span = plan[2], plan[9], plan[10]
+    parts = np.full((groups, cpu.FIELDS, columns), 7.0)
+    for task in range(groups * -(-columns // span)):
+        kernels._summarize(x, plan, task, extremes, parts)
+    out = np.empty((cpu.FIELDS, columns))
+    kernels._gather(parts, extremes, out)
+    return out
 
 
 def moments(state):
@@ -80,8 +86,7 @@ def check_columns(kernels):
     with np.errstate(all="ignore"), mock.patch.object(layout, "BLOCK", 1024):
         for x, axes in columns():
             where = layout.layout.__wrapped__(x.shape, tuple(s // 8 for s in x.strides), axes)
-            out = np.empty((cpu.FIELDS, where.plan[2]))
-            kernels.summarize(0, x.reshape(-1), where.plan, False, out)
+            out = summarize(kernels, x.reshape(-1), where.plan, False)
             kept = [n for i, n in enumerate(x.shape) if i not in axes]
             assert_exact(moments(out.reshape(-1, *kept)), x, axes, ulps=16)
 
@@ -91,8 +96,7 @@ def check_extremes(kernels):
     with np.errstate(all="ignore"), mock.patch.object(layout, "BLOCK", 1024):
         for x, axes in columns():
             where = layout.layout.__wrapped__(x.shape, tuple(s // 8 for s in x.strides), axes)
-            out = np.empty((cpu.FIELDS, where.plan[2]))
-            kernels.summarize(0, x.reshape(-1), where.plan, True, out)
+            out = summarize(kernels, x.reshape(-1), where.plan, True)
             expected = (
                 (~np.isnan(x)).sum(axes),
                 np.isnan(x).sum(axes),
@@ -138,11 +142,13 @@ BREAKS = {
     "a redo without clearing": {"        sums[j + SQUARES] = 0.0\n": ""},
     "the last group of rows lost": {"range(0, rows, group)": "range(0, rows - group, group)"},
     "the tail lost": {"_add(x, o + rows * step, 1, 0, tail, sums, form)": "pass"},
-    "the first task taken by nobody": {
-        "task = take(taken)\n        while": "task = 1 + take(taken)\n        while"
+    "the last tile of columns lost": {
+        "task % tiles\n": "task % tiles\n    if tiles > 1 and tile == tiles - 1:\n        return\n"
     },
-    "NaNs not looked for": {"and form == PLAIN:": "and False:"},
-    "NaNs left out no more": {"                form = OMIT\n": "                pass\n"},
+    "the groups of a run merged into one": {"task % groups, task // groups": "0, task // groups"},
+    "the first group lost": {"in range(parts.shape[0])": "in range(1, parts.shape[0])"},
+    "NaNs not looked for": {"and form == plain:": "and False:"},
+    "NaNs left out no more": {"                form = omit\n": "                pass\n"},
     "lanes not added up": {"sums[j + SQUARES] += sums[o + SQUARES]": "pass"},
     "no shift in the copies of a column": {"sums[j] = sums[j - width]": "pass"},
     "the term between blocks dropped": {"+ delta * delta * count_a * share": ""},
@@ -171,6 +177,10 @@ EXTREME_BREAKS = {
     },
     "NaNs of a lane lost": {"sums[j + MISSING] += sums[o + MISSING]": "pass"},
     "the last block's extremes kept": {"        sums[j + HIGH] = -np.inf\n": ""},
+    "NaNs not looked for": {"and form == plain:": "and False:"},
+    "NaNs looked for but not counted": {
+        "else (PLAIN, OMIT)": "else (PLAIN, OMIT)\n    omit = plain"
+    },
 }
 
 
