@@ -166,6 +166,17 @@ def test_a_narrow_window_scrolls_in_one_direction(visit, html, width):
         assert not is_wider_than_its_window(page)
 
 
+@pytest.mark.parametrize("width", [320, 360])
+def test_all_of_the_summary_is_seen_on_a_phone(visit, html, width):
+    page = visit(html, width=width).page
+    for value in page.locator("section[aria-labelledby=summary] td").all():
+        box = value.bounding_box()
+        assert 0 <= box["x"]
+        assert box["x"] + box["width"] <= width
+        heading = value.evaluate("cell => getComputedStyle(cell, '::before').content")
+        assert heading.strip('"') == value.get_attribute("data-heading") != ""
+
+
 def test_long_names_do_not_widen_a_phone_page(visit):
     long = "a" * 500
     page = visit(render(make_study(norms=("none", long), layers=(long,))), width=360).page
