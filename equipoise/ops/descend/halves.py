@@ -107,19 +107,19 @@ def _round(bits, out):
         )
 
 
-def _halves(x, n, k, roots, sums, parts):
-    """Fill the upper tiles of ``parts`` (GROUPS, wide, wide) with products of the k columns.
+def _halves(x, n, roots, sums, parts, out):
+    """Fill ``out`` (k, k) with products of the k columns, and ``sums`` (GROUPS, k) with their sums.
 
-    ``x`` is flat float32, ``roots`` the square roots of the rows' weights, or empty, and ``wide``
-    is k, rounded up to whole tiles.  The sum of the groups is the result.  ``sums`` (GROUPS, k)
-    gets the weighted sums of the columns.
+    ``x`` is flat float32, and ``roots`` the square roots of the rows' weights, or empty.
+    ``parts`` (GROUPS, wide, wide) is scratch, ``wide`` k, rounded up to whole tiles.
     """
+    k = out.shape[0]
     groups, wide = parts.shape[:2]
     blocks = -(-n // ROWS)
     for task in prange(groups):
         group = np.int64(task)
         parts[group], sums[group] = 0.0, 0.0
-        z, out = np.zeros(wide * ROWS, np.uint16), np.empty(SIDE * SIDE, np.float32)
+        z, tile = np.zeros(wide * ROWS, np.uint16), np.empty(SIDE * SIDE, np.float32)
         line = np.zeros(ROWS, np.float32)
         for block in range(group * blocks // groups, (group + 1) * blocks // groups):
             row = block * ROWS
@@ -133,9 +133,15 @@ def _halves(x, n, k, roots, sums, parts):
                 _round(line.view(np.uint32), window(z, j * ROWS, ROWS))
             for a in range(0, wide, SIDE):
                 for b in range(a, wide, SIDE):
-                    _tile(z, a, b, ROWS, out)
+                    _tile(z, a, b, ROWS, tile)
                     for s in range(SIDE * SIDE):
-                        parts[group, a + s // SIDE, b + s % SIDE] += out[s]
+                        parts[group, a + s // SIDE, b + s % SIDE] += tile[s]
+    for a in range(k):
+        for b in range(a, k):
+            total = 0.0
+            for group in range(groups):
+                total += parts[group, a, b]
+            out[a, b] = out[b, a] = total
 
 
 halves = Kernel(_halves)
@@ -144,7 +150,6 @@ halves = Kernel(_halves)
 def cross_products(work, x, n, k, roots):
     """Give the cross products (k, k) of the columns of flat float32 ``x``, and their sums (k,)."""
     wide = -(-k // SIDE) * SIDE
-    sums, parts = np.empty((GROUPS, k)), np.empty((GROUPS, wide, wide))
-    halves(work, x, n, k, roots, sums, parts)
-    upper = np.triu(parts.sum(0)[:k, :k])
-    return upper + np.triu(upper, 1).T, sums.sum(0)
+    sums, parts, out = np.empty((GROUPS, k)), np.empty((GROUPS, wide, wide)), np.empty((k, k))
+    halves(work, x, n, roots, sums, parts, out)
+    return out, sums.sum(0)

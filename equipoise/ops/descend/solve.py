@@ -185,9 +185,17 @@ class Solver:
 
     def _pass(self, level):
         """Correlate all features with the residual; give its sum of squares."""
-        r = self.work.residual()
+        work, design = self.work, self.design
+        # the step that left the residual has read the features in use
+        known = work.left is not None and design.by_column
+        r = work.residual()
         self.passes += 1
-        self._see(self.design.correlate(r), level)
+        if known:
+            c, others = np.empty(design.p), np.flatnonzero(~work.member)
+            c[work.index], c[others] = work.g, design.correlate_some(r, others)
+        else:
+            c = design.correlate(r)
+        self._see(c, level)
         return float(r @ r)
 
     def _look(self, level):

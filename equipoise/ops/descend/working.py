@@ -247,8 +247,8 @@ class Working:
             aim = 0.1 * target
             self.minimise(l1, l1, l2, positive, aim, limit - self.sweeps, seed, method)
         self.yy = yy
-        # of products whose rounding errors are as random as they come
-        blur = 2.0**-24 * np.sqrt(k * float(self.w**2 @ self.diagonal) * float(r @ r))
+        # of products and slopes whose rounding errors are as random as they come
+        blur = 2.0**-23 * np.sqrt(k * float(self.w**2 @ self.diagonal) * float(r @ r))
         self.left = r if gap <= target and blur <= BLUR * target else None
 
     def gap(self, l1, l2, positive):
