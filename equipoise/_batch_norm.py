@@ -13,7 +13,7 @@ from equipoise._checks import (
     fit,
 )
 from equipoise.ops import dispatch
-from equipoise.ops.normalize import again, op, reference
+from equipoise.ops.normalize import again_channels, op, reference
 from equipoise.ops.normalize.layout import dense
 from equipoise.ops.normalize.reference import then, update_by_torch
 
@@ -85,7 +85,7 @@ def batch_norm(
     """
     if training and add is None:
         vectors = (weight, bias, running_mean, running_var)
-        y = again.step(input, *vectors, momentum, eps, activation, negative_slope)
+        y = again_channels.step(input, *vectors, momentum, eps, activation, negative_slope)
         if y is not None:
             return y
     _check(input, running_mean, running_var, weight, bias, training, eps, activation)
@@ -163,7 +163,7 @@ def _by_kernel(args, activation, negative_slope, add):
         call = (*call, 0, True, (running_mean, running_var, momentum))
         if add is None:
             vectors = (weight, bias, running_mean, running_var)
-            again.keep(x, *vectors, eps, activation, negative_slope)
+            again_channels.keep_call(x, *vectors, activation, negative_slope, eps, 0, True)
         return op.Normalize.apply(*call) if tracked else op.forward(*call)[0]
     if not training:
         return op.Normalize.apply(*call) if tracked else op.forward(*call)[0]

@@ -18,7 +18,7 @@ from equipoise._checks import (
     widened,
 )
 from equipoise.ops import dispatch
-from equipoise.ops.normalize import op, reference
+from equipoise.ops.normalize import again_channels, op, reference
 from equipoise.ops.normalize.layout import format_of
 from equipoise.ops.normalize.reference import then
 
@@ -81,6 +81,11 @@ def group_norm(
     >>> group_norm(x, 3, activation="silu").shape
     torch.Size([2, 6, 5, 5])
     """
+    if add is None:
+        how = (activation, negative_slope, eps, num_groups)
+        y = again_channels.normalized(input, weight, bias, *how)
+        if y is not None:
+            return y
     num_groups = _check(input, num_groups, weight, bias, eps, activation)
     input, weight, bias = widened("group_norm", input, weight, bias)
     args = (input, num_groups, weight, bias, eps)
@@ -166,6 +171,11 @@ def instance_norm(
             "the variance of one value is zero. Use group_norm or layer_norm over the channels."
         )
     channels = input.shape[1]
+    if running_mean is None and running_var is None and add is None:
+        how = (activation, negative_slope, eps, channels)
+        y = again_channels.normalized(input, weight, bias, *how)
+        if y is not None:
+            return y
     _check(input, channels, weight, bias, eps, activation, "instance_norm")
     _check_buffers(input, running_mean, running_var)
     args = (input, channels, weight, bias, eps)
@@ -192,6 +202,11 @@ def filter_response_norm(input, weight, bias, eps, activation, negative_slope, a
             f"FilterResponseNorm expects (N, C, ...) with C = {weight.numel()} on axis 1; the "
             f"input is {tuple(input.shape)}: set num_channels to its channels"
         )
+    if add is None:
+        how = (activation, negative_slope, eps, channels, False)
+        y = again_channels.normalized(input, weight, bias, *how)
+        if y is not None:
+            return y
     args = (input, channels, weight, bias, eps)
     return _with_statistics(args, activation, negative_slope, add, centred=False)[0]
 
@@ -222,6 +237,9 @@ def _with_statistics(args, activation, negative_slope, add, centred=True, by_tor
         if y is not None:
             return then(y, add, activation, negative_slope), None, None
         dispatch.note(dispatch.LOST)
+    if add is None and by_torch is None:
+        how = (activation, negative_slope, eps, groups, centred)
+        again_channels.keep_call(x, weight, bias, None, None, *how)
     call = (x, weight, bias, add, None, activation, negative_slope, eps, groups, centred)
     tracked = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, weight, bias, add)

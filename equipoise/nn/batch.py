@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from equipoise import functional as F
 from equipoise._checks import explain_transforms
 from equipoise.nn.norm import Lazy, Norm, wrong_rank
-from equipoise.ops.normalize import again
+from equipoise.ops.normalize import again_channels
 from equipoise.ops.normalize.op import transforming
 
 _DOC = """Normalize each channel of {shape} over the batch.
@@ -110,7 +110,7 @@ class BatchStatistics(Norm):
         """Take the short way of a step that repeats; None where there is none."""
         # ``Module.__getattr__`` takes longer than the rest of this line
         vectors, buffers = self._parameters, self._buffers
-        return again.step(
+        return again_channels.step(
             input,
             vectors.get("weight"),
             vectors.get("bias"),

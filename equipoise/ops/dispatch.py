@@ -179,12 +179,13 @@ def _fell_back(why: str) -> None:
     log.debug("equipoise takes the plain formula: %s", why)
 
 
-_heard: ContextVar[list[Choice | Ran] | None] = ContextVar("heard", default=None)
+# who listens
+HEARD: ContextVar[list[Choice | Ran] | None] = ContextVar("heard", default=None)
 
 
 def heard() -> list[Choice | Ran] | None:
     """Give the list of who listens, None where nobody does."""
-    return None if torch.compiler.is_compiling() else _heard.get()
+    return None if torch.compiler.is_compiling() else HEARD.get()
 
 
 def note(what: Choice | Ran) -> None:
@@ -198,8 +199,8 @@ def note(what: Choice | Ran) -> None:
 def listening() -> Iterator[list[Choice | Ran]]:
     """Gather what is chosen and runs within the block, in order."""
     notes: list[Choice | Ran] = []
-    token = _heard.set(notes)
+    token = HEARD.set(notes)
     try:
         yield notes
     finally:
-        _heard.reset(token)
+        HEARD.reset(token)

@@ -9,7 +9,7 @@ from tolerances import FLOAT32, RUNNING, SAME_FORMULA, assert_near
 pytestmark = [ours_only, pytest.mark.usefixtures("one_thread", "kernels")]
 if not IS_TORCH:
     from equipoise import functional, nn
-    from equipoise.ops.normalize import again, guards
+    from equipoise.ops.normalize import again, again_channels, guards
 
 
 @pytest.fixture
@@ -23,10 +23,10 @@ def taken(monkeypatch):
             counts[name] += 1
             return way(self, *args)
 
-        monkeypatch.setattr(again.Again, name, call)
+        monkeypatch.setattr(again_channels.Channels, name, call)
 
     for name in counts:
-        spy(name, getattr(again.Again, name))
+        spy(name, getattr(again_channels.Channels, name))
     yield counts
     again._kept.clear()
 
@@ -159,13 +159,19 @@ def test_a_layer_of_another_rank_refuses_what_is_kept(taken):
 
 def test_another_kind_of_layer_takes_the_long_way(taken):
     x = normal(SHAPES[2])
-    for options in ({"affine": False}, {"track_running_stats": False}):
-        layer = nn.BatchNorm2d(5, **options)
-        first, second = layer(x), layer(x)
-        assert_near(first, second, SAME_FORMULA)
+    layer = nn.BatchNorm2d(5, track_running_stats=False)
+    first, second = layer(x), layer(x)
+    assert_near(first, second, SAME_FORMULA)
     layer = make(2)
     layer(x), layer(x, add=x), layer.eval()(x)
     assert taken["forward"] == 0
+
+
+def test_a_layer_without_parameters(taken):
+    layer, x = nn.BatchNorm2d(5, affine=False), normal(SHAPES[2]).requires_grad_()
+    found = [torch.autograd.grad(layer(x).pow(3).sum(), x)[0] for _ in range(2)]
+    assert_near(*found, SAME_FORMULA)
+    assert taken == {"forward": 1, "backward": 1}
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
@@ -200,7 +206,7 @@ def test_memory_that_was_given_back_is_refused(taken):
 
 
 def test_no_more_than_some_are_kept(taken, monkeypatch):
-    monkeypatch.setattr(guards, "MOST", 3)
+    monkeypatch.setattr(again, "MOST", 3)
     layer = nn.BatchNorm1d(5)
     for n in range(2, 9):
         layer(normal((n, 5)))

@@ -1,127 +1,130 @@
-"""Training steps of BatchNorm that repeat: what was asked about tensors is not asked of their like.
+"""Calls that repeat: what was asked about tensors is not asked of their like.
 
 Between two steps through a layer its network fills the caches with other work, and then every
 line of Python and every entry into torch costs many times what it costs in a loop: on tensors of
 2 MB the questions took as long as the kernels.  Here one call of the guards that torch keeps for
-``torch.compile`` compares all tensors with those of a step that went the long way, and the calls
+``torch.compile`` compares all tensors with those of a call that went the long way, and the calls
 of the kernels are ready.  Whatever is not alike goes the long way.
 """
 
-from typing import Any
+import os
+from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 
-from equipoise.ops import dispatch
 from equipoise.ops.normalize import op
-from equipoise.ops.normalize.guards import apply_of, backend, calm, guard, keep_call, may_keep
-from equipoise.ops.normalize.layout import dense
+from equipoise.ops.normalize.guards import apply_of, backend, calm, guard, may_keep
 from equipoise.ops.numbers import COMPUTE
-from equipoise.ops.threads import threads
 
-_APPLY = apply_of(op.Normalize)
-_kept: dict[tuple[Any, ...], "Again"] = {}
+# how many calls are kept
+MOST = 512
+_kept: dict[tuple[Any, ...], Any] = {}
+
+
+def given(*tensors: Tensor | None) -> list[Tensor]:
+    """Give those that are not None."""
+    return [t for t in tensors if t is not None]
+
+
+def like(*shape: int) -> Tensor:
+    """Give a float64 tensor that what is made is like; it takes no memory itself."""
+    return torch.empty(1, dtype=torch.float64, device="cpu").expand(shape)
 
 
 class Again:
-    """A step for tensors like these: x, weight and bias, and the running buffers."""
+    """A call for tensors like these; a family of norms adds how its kernels are called.
 
-    def __init__(self, x, weight, bias, mean, variance, activation, slope, eps):
+    ``tensors`` are those of the call and ``saved`` those that backward finds, upstream gradients
+    first; weight and bias have ``width`` numbers.
+    """
+
+    # what autograd knows the call as
+    function: ClassVar[type[torch.autograd.Function]]
+    # how many forks lie behind this process
+    forks: ClassVar[int] = 0
+
+    def __init__(self, x, weight, bias, width, tensors, saved):
         from equipoise.ops.normalize import cpu
 
-        self.cpu, self.kind, self.eps = cpu, (activation, slope), eps
-        self.forward_call, self.backward_call = cpu.calls_again(x, activation, slope)
-        self.tensors = guard(x, weight, bias, mean, variance)
-        self.saved = guard(x.detach(), x, weight, bias)
-        self.counts = guard(torch.zeros((), dtype=torch.int64, device="cpu"))
-        self.tracked = x.requires_grad or weight.requires_grad or bias.requires_grad
-        # takes no memory: a shape and a dtype that what is made is like
-        one = torch.empty(1, dtype=torch.float64, device="cpu")
-        self.statistics = one.expand(4, x.shape[1])
+        self.cpu, self.dtype, self.width = cpu, COMPUTE[x.dtype], width
+        self.narrow = any(t.dtype != self.dtype for t in given(weight, bias))
+        self.tracked = any(t.requires_grad for t in tensors)
+        self.tensors, self.saved = guard(*tensors), guard(*saved)
+        self.apply, self.born = apply_of(self.function), Again.forks
 
-    def __call__(self, x, weight, bias, *moved):
-        """Give the output; ``moved`` are running mean, variance, momentum and count of batches."""
-        if self.tracked and torch.is_grad_enabled():
-            return _APPLY(x, weight, bias, None, None, *self.kind, self.eps, 0, True, moved, self)
-        return self.forward(x, weight, bias, moved)[0]
+    @staticmethod
+    def fits(tensors, how) -> bool:
+        """Tell whether the kernels take these tensors as they lie."""
+        raise NotImplementedError
 
-    def forward(self, x, weight, bias, moved):
-        """Run the kernel that ``cpu.forward`` would run; give the output and the statistics."""
-        mean, variance, momentum, count = moved
-        y, stats = torch.empty_like(x), torch.empty_like(self.statistics)
-        at, out, w, b = x.data_ptr(), y.data_ptr(), weight.data_ptr(), bias.data_ptr()
-        addresses = (
-            at, at, out, 0, 0, 0, w, b, stats.data_ptr(), 0, mean.data_ptr(), variance.data_ptr(),
-            0, 0, 0 if count is None else count.data_ptr(),
-        )  # fmt: skip
-        whole = at and w and b and out % 64 == 0
-        if not whole or self.forward_call(addresses, self.cpu.floats(self.eps, momentum)):
-            # no memory, not in line, or digits lost: nothing has been moved yet
-            if count is not None:
-                count.add_(1)
-            return self.cpu.forward(
-                x, weight, bias, None, None, *self.kind, self.eps, moved=moved[:3]
-            )
-        changed = (mean, variance) if count is None else (mean, variance, count)
-        torch.autograd.graph.increment_version(changed)
-        return y, stats
+    def parameters(self, weight, bias):
+        """Give weight and bias in the compute type, constants where there are none."""
+        if weight is None or self.narrow:
+            weight = self.cpu.parameter(weight, 1.0, self.width, self.dtype)
+        if bias is None or self.narrow:
+            bias = self.cpu.parameter(bias, 0.0, self.width, self.dtype)
+        return weight, bias
 
-    def takes(self, g, x, weight, bias) -> bool:
+    def gradients(self, weight, bias):
+        """Give what the kernel writes the gradients of weight and bias to; None if it does not."""
+        if self.narrow:
+            return None, None
+        return (t if t is None else torch.empty_like(t) for t in (weight, bias))
+
+    def alike(self, *saved) -> bool:
         """Tell whether backward may take the short way too."""
-        return calm() and not torch.is_grad_enabled() and self.saved.check(g, x, weight, bias)
-
-    def backward(self, g, x, weight, bias, stats):
-        """Run the kernel that ``cpu.backward`` would run; give the gradients of x, weight, bias."""
-        dx, sums = torch.empty_like(x), torch.empty_like(self.statistics)
-        dweight, dbias = torch.empty_like(weight), torch.empty_like(bias)
-        at, out = x.data_ptr(), dx.data_ptr()
-        addresses = (
-            at, at, 0, g.data_ptr(), out, out, weight.data_ptr(), bias.data_ptr(), stats.data_ptr(),
-            sums.data_ptr(), 0, 0, dbias.data_ptr(), dweight.data_ptr(), 0,
-        )  # fmt: skip
-        if out % 64:
-            # not in line
-            given = (g, x, None, stats, weight, bias, *self.kind, False, True, False)
-            dx, _, (dbias, dweight) = self.cpu.backward(*given, rounded=True)
-        else:
-            self.backward_call(addresses, self.cpu.floats())
-        return dx, dweight, dbias
+        if not calm() or torch.is_grad_enabled() or self.born != Again.forks:
+            return False
+        return self.saved.check(*saved)
 
 
-def _key(x, activation, slope, eps):
+def _after_fork():
+    """Drop what may start threads: a forked child may not."""
+    _kept.clear()
+    Again.forks += 1
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+def rounded(sums, weight, bias):
+    """Give the gradients of weight and bias of their (2, width) sums."""
+    dbias, dweight = op.parameter_gradients(sums, weight, bias)
+    return (
+        None if weight is None else dweight.view(weight.shape),
+        None if bias is None else dbias.view(bias.shape),
+    )
+
+
+def at(tensor: Tensor | None) -> int:
+    """Give a tensor's address, 0 where there is none."""
+    return 0 if tensor is None else tensor.data_ptr()
+
+
+def _key(kind, tensors, how):
     """Tell apart what is kept: all that decides on the kernels' calls, and on taking ours."""
-    kind = (x.shape, x.dtype, x.is_contiguous(), x.requires_grad)
-    return (*kind, activation, slope, eps, threads(), backend())
+    x, types = tensors[0], map(type, tensors)
+    alike = (x.shape, x.stride(), x.dtype, x.requires_grad)
+    return (kind, *types, *alike, *how, torch.get_num_threads(), backend())
 
 
-def step(x, weight, bias, mean, variance, momentum, eps, activation, slope, count=None):
-    """Take a step in training, running buffers and all, that is like one kept; None if none is.
-
-    ``count``, the number of batches, then counts this one.
-    """
-    if torch.compiler.is_compiling() or not calm():
+def found(kind, tensors, how) -> Any:
+    """Give the call of a kind that was kept for tensors like these; None where there is none."""
+    if not calm():
         return None
-    again = _kept.get(_key(x, activation, slope, eps))
-    if again is None or type(momentum) is not float or dispatch.heard() is not None:
+    try:
+        again = _kept.get(_key(kind, tensors, how))
+    except TypeError:
+        # what cannot be hashed is no activation
         return None
-    if weight is None or bias is None or mean is None or variance is None:
-        return None
-    if not again.tensors.check(x, weight, bias, mean, variance):
-        return None
-    if count is not None and not again.counts.check(count):
-        return None
-    return again(x, weight, bias, mean, variance, momentum, count)
+    return again if again is not None and again.tensors.check(*given(*tensors)) else None
 
 
-def keep(x, weight, bias, mean, variance, eps, activation, slope) -> None:
-    """Keep a step in training whose long way ends at our kernel, for those to come."""
-    vectors = (weight, bias, mean, variance)
-    # a small tensor came to our kernel because aten lost digits
-    if not may_keep(x) or (backend() is None and dispatch.small(x)):
+def keep(kind, tensors, how) -> None:
+    """Keep a call for which the long way ends at our kernel, for those to come."""
+    if not may_keep(tensors[0]) or not kind.fits(tensors, how):
         return
-    kind = COMPUTE[x.dtype]
-    if any(v is None or v.dtype != kind or not v.is_contiguous() for v in vectors):
-        return
-    if dense(x) is not x:
-        return
-    key = _key(x, activation, slope, eps)
-    keep_call(_kept, key, Again(x, *vectors, activation, slope, eps))
+    if len(_kept) >= MOST:
+        _kept.clear()
+    _kept[_key(kind, tensors, how)] = kind(*tensors, *how)

@@ -21,12 +21,12 @@ from numba import carray
 from equipoise.ops.jit import inline, splice
 from equipoise.ops.normalize.running import move
 from equipoise.ops.normalize.statistics import (
+    add_samples,
     affine_of_lines,
     digits_lost,
     gradient_of_lines,
     gradient_sums_of_lines,
     merge_chunks,
-    round_sums,
     write_statistics,
 )
 from equipoise.ops.normalize.words import (
@@ -34,8 +34,6 @@ from equipoise.ops.normalize.words import (
     BATCHES,
     BIAS,
     CHANNELS,
-    DBIAS,
-    DWEIGHT,
     DX,
     FIRST_SWEEP,
     GATED,
@@ -351,6 +349,7 @@ def _backward_task(t, i, shape, weight, bias, stats, sums, partial):
 def columns_backward(t, integers, floats, computed):
     """Sums of the gradient (phase 1), the input's gradient (phase 2), or both a tile (phase 3).
 
+    In the end the first sample's sums are those of all samples, and the parameters' gradients.
     Integers and scratch as for ``columns_forward``, but six numbers a column.
     """
     i, shape = integers, _shape(integers, SHAPE)
@@ -372,6 +371,5 @@ def columns_backward(t, integers, floats, computed):
     elif t == AFTER and i[PHASE] == SUMS:
         merge_chunks(partial, 0, lines)
         gradient_sums_of_lines(0, lines, per, partial, stats, weight, sums)
-    if t == AFTER and i[PHASE] & SUMS and i[DBIAS] != 0:
-        round_sums(sums, carray(pointer_at(computed, i[DBIAS]), (i[CHANNELS],)), 0)
-        round_sums(sums, carray(pointer_at(computed, i[DWEIGHT]), (i[CHANNELS],)), 1)
+    if t == AFTER and i[PHASE] & APPLY:
+        add_samples(i, sums, computed)

@@ -41,7 +41,7 @@ def _constant(value: float, n: int, dtype: torch.dtype) -> torch.Tensor:
     return torch.full((n,), value, dtype=dtype, device="cpu")
 
 
-def _parameter(tensor: torch.Tensor | None, value: float, n: int, dtype: torch.dtype):
+def parameter(tensor: torch.Tensor | None, value: float, n: int, dtype: torch.dtype):
     """Give a parameter in the compute type, or ``value`` everywhere where there is none."""
     if tensor is None:
         return _constant(value, n, dtype)
@@ -158,10 +158,12 @@ class Call(NamedTuple):
             dispatch.note(dispatch.Ran("cpu", self.kernel.name, place))
         return self.kernel(self.work, self.dtype, words, values)
 
+    def prepared(self):
+        """Give the same call for as many threads as now, which tells no listener."""
+        return self.kernel.prepared(self.work, self.dtype, self.words, ADDRESSES)
+
 
 NOWHERE_YET = (0,) * (ADDRESSES.stop - ADDRESSES.start)
-# neither running buffers nor gradients of parameters, nor a count
-NO_VECTORS = (0, 0, 0, 0, 0)
 
 
 def _call(direction, p: Plan, size, dtype, phases, flags, sweeps) -> Call:
@@ -228,8 +230,8 @@ def forward(
     if own:
         stats = torch.empty((4, p.statistics), dtype=torch.float64, device="cpu")
     dtype, channels = COMPUTE[x.dtype], x.shape[1]
-    weight = _parameter(weight, 1.0, channels, dtype)
-    bias = _parameter(bias, 0.0, channels, dtype)
+    weight = parameter(weight, 1.0, channels, dtype)
+    bias = parameter(bias, 0.0, channels, dtype)
     buffers, values = (0, 0), floats(eps)
     if moved is not None:
         mean, variance, momentum = moved
@@ -292,11 +294,11 @@ def backward(
     sums = torch.empty((2, p.lines), dtype=torch.float64, device="cpu")
     dtype, channels = COMPUTE[x.dtype], x.shape[1]
     given = weight, bias
-    weight = _parameter(weight, 1.0, channels, dtype)
-    bias = _parameter(bias, 0.0, channels, dtype)
+    weight = parameter(weight, 1.0, channels, dtype)
+    bias = parameter(bias, 0.0, channels, dtype)
     # in another type than what is computed in they are rounded from float64 afterwards
     gradients = None
-    if rounded and not groups and all(t is None or t.dtype == dtype for t in given):
+    if rounded and all(t is None or t.dtype == dtype for t in given):
         gradients = torch.empty_like(bias), torch.empty_like(weight)
     at = _address(x)
     addresses = (
@@ -310,16 +312,16 @@ def backward(
         gated = None
     elif gated is None:
         gated = g
-    if groups:
-        sums = sums.view(2, -1, channels).sum(1)
     if gradients is None:
-        gradients = parameter_gradients(sums, *given) if rounded else sums
+        sums = sums[:, :channels]
+        gradients = parameter_gradients(sums, *given) if rounded else sums.contiguous()
     return dx, gated, gradients
 
 
-def calls_again(x, activation, slope) -> tuple[Call, Call]:
-    """Give BatchNorm's calls, forward and backward, for dense inputs like ``x`` in training."""
-    kind, n = (x.shape, x.is_contiguous(), x.dtype, 0, 1, activation, slope), threads()
+def calls_again(x, activation, slope, groups, centred) -> tuple[Call, Call]:
+    """Give the calls, forward and backward, for dense inputs like ``x`` by their statistics."""
+    kind = (x.shape, x.is_contiguous(), x.dtype, groups, centred, activation, slope)
+    n = threads()
     forth = _forward_call(*kind, False, True, True, n)
     at, kept = _gate_at(activation, False, False), activation in DEAR
     return forth[1], _backward_call(*kind, at, kept, True, not kept, n)[1]

@@ -9,20 +9,19 @@ from equipoise.ops.normalize import formulas
 from equipoise.ops.normalize.cpu import (
     BLOCK,
     DEAR,
-    NO_VECTORS,
     NOWHERE_YET,
     STREAM,
     Call,
     _address,
-    _parameter,
     _slope,
     aligned,
     floats,
     kernel_of,
+    parameter,
 )
 from equipoise.ops.normalize.layout import crossed, dense
 from equipoise.ops.normalize.reference import moments_in_float64
-from equipoise.ops.normalize.words import APPLY, SUMS
+from equipoise.ops.normalize.words import APPLY, NO_VECTORS, SUMS
 from equipoise.ops.numbers import COMPUTE
 from equipoise.ops.sweep import compiled
 from equipoise.ops.sweep.tasks import words_of
@@ -176,7 +175,7 @@ def forward(x, residual, weight, bias, activation, slope, eps, width, centred):
         walk, width, x.dtype, residual is not None, centred, activation, slope,
         weight is not None, bias is not None, aligned(y, total),
     )  # fmt: skip
-    w, b = _parameter(weight, 1.0, width, dtype), _parameter(bias, 0.0, width, dtype)
+    w, b = parameter(weight, 1.0, width, dtype), parameter(bias, 0.0, width, dtype)
     at = _address(x)
     addresses = (
         at, at if residual is None else _address(residual), y.data_ptr(), 0, 0, total.data_ptr(),
@@ -210,7 +209,7 @@ def backward(g, passed, x, stats, weight, bias, activation, slope, width, centre
     dtype = COMPUTE[x.dtype]
     dx = torch.empty_like(x)
     sums = torch.empty((2, width), dtype=torch.float64, device="cpu")
-    w, b = _parameter(weight, 1.0, width, dtype), _parameter(bias, 0.0, width, dtype)
+    w, b = parameter(weight, 1.0, width, dtype), parameter(bias, 0.0, width, dtype)
     at = _address(x)
     addresses = (
         at, at if passed is None else _address(passed), 0, _address(g), dx.data_ptr(),

@@ -5,19 +5,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functorch  # pyright: ignore[reportAttributeAccessIssue]
 from torch.autograd import forward_ad
 
-from equipoise.ops.normalize import op
+from equipoise.ops import dispatch
 
 # where torch has none, every call goes the long way
 _DYNAMO: Any = getattr(torch._C, "_dynamo", None)
 GUARDS: Any = getattr(getattr(_DYNAMO, "guards", None), "TensorGuards", None)
+_compiling, _modes = torch.compiler.is_compiling, torch._C._len_torch_dispatch_stack
+_transform, _listener = _functorch.peek_interpreter_stack, dispatch.HEARD.get
 # the environment as the system holds it: to look there raises and catches no error
 _ENVIRONMENT = vars(os.environ)["_data"]
 _BACKEND = os.environ.encodekey("EQUIPOISE_BACKEND")
 _OURS = (None, os.environ.encodevalue("cpu"))
-# how many calls of a kind are kept
-MOST = 512
 
 
 def guard(*tensors: Tensor) -> Any:
@@ -26,8 +27,11 @@ def guard(*tensors: Tensor) -> Any:
 
 
 def calm() -> bool:
-    """Tell whether nothing looks on: no compiler, mode, transform or forward AD."""
-    return op.direct() and not op.transforming() and forward_ad._current_level < 0
+    """Tell whether nothing looks on: no compiler, mode, transform, forward AD or listener."""
+    # asked here and now: the call of a function takes longer than its question
+    if _compiling() or _modes() or _transform() is not None:
+        return False
+    return forward_ad._current_level < 0 and _listener() is None
 
 
 def backend() -> Any:
@@ -37,14 +41,7 @@ def backend() -> Any:
 
 def may_keep(x: Tensor) -> bool:
     """Tell whether a call on ``x`` that went the long way to our kernel may be kept."""
-    return GUARDS is not None and x.device.type == "cpu" and backend() in _OURS and calm()
-
-
-def keep_call(kept: dict, key: Any, call: Any) -> None:
-    """Keep a call; all others go where there are too many."""
-    if len(kept) >= MOST:
-        kept.clear()
-    kept[key] = call
+    return calm() and GUARDS is not None and x.device.type == "cpu" and backend() in _OURS
 
 
 def apply_of(function: Any) -> Any:

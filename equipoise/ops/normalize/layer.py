@@ -13,6 +13,9 @@ from equipoise.ops.normalize.op import (
 )
 from equipoise.ops.normalize.reference import activate, moments
 
+# gradients of what is no tensor
+_SIX = (None,) * 6
+
 
 def _kernels(x: torch.Tensor):
     """Give the module of the kernels that take this tensor, imported on first use."""
@@ -121,11 +124,11 @@ class NormalizeRows(torch.autograd.Function):
     def backward(ctx, g, passed=None):
         """Run the backward kernel, or the plain formula where its result is differentiated."""
         x, weight, bias, stats = ctx.saved_tensors
+        again = ctx.again
         if g is None:
             return (passed, passed, *(None,) * 8)
-        if ctx.again is not None and ctx.again.takes(g, passed, x, weight, bias):
-            dx, dweight, dbias = ctx.again.backward(g, passed, x, weight, bias, stats)
-            return _wanted(ctx.needs_input_grad, dx, dweight, dbias)
+        if again is not None and again.takes(g, passed, x, weight, bias):
+            return (*again.backward(g, passed, x, weight, bias, stats), *_SIX)
         activation, slope, _, width, centred = ctx.settings
         if plain_backward(g, passed, x, weight, bias):
             dx, dweight, dbias = _differentiable(ctx, g, x, weight, bias)
@@ -142,7 +145,7 @@ class NormalizeRows(torch.autograd.Function):
 
 def _wanted(needs, dx, dweight, dbias):
     both = (dx if needs[0] else None, dx if needs[1] else None)
-    return (*both, dweight if needs[2] else None, dbias if needs[3] else None, *(None,) * 6)
+    return (*both, dweight if needs[2] else None, dbias if needs[3] else None, *_SIX)
 
 
 def _differentiable(ctx, g, x, weight, bias):

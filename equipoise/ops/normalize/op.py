@@ -17,6 +17,8 @@ from equipoise.ops.normalize.library import operator
 ACTIVATIONS = (None, "relu", "leaky_relu", "silu", "gelu")
 # sign of the output = sign before the activation: the output serves as the mask
 _BY_SIGN = ("relu",)
+# gradients of what is no tensor
+_NINE = (None,) * 9
 # triton reads this once, when it is imported: its kernels then run on the CPU, slowly, for tests
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 
@@ -144,20 +146,18 @@ class Normalize(torch.autograd.Function):
         moved=None, again=None,
     ):  # fmt: skip
         """Normalize, and keep what backward needs."""
-        if again is not None:
-            y, used = again.forward(x, weight, bias, moved)
-        else:
-            y, used = forward(
-                x, weight, bias, add, stats, activation, negative_slope, eps, groups, centred, moved
-            )
         # the statistics' gradient would be zeros to fill
         ctx.set_materialize_grads(False)
-        ctx.groups, ctx.centred, ctx.again = groups, centred, again
-        ctx.activation, ctx.negative_slope, ctx.eps = activation, negative_slope, eps
-        ctx.training, ctx.added = stats is None, add is not None
-        ctx.from_output = add is not None and activation in _BY_SIGN
+        from_output = add is not None and activation in _BY_SIGN
+        how = (activation, negative_slope, eps, groups, centred)
+        ctx.settings, ctx.again = (*how, stats is None, from_output), again
+        if again is not None:
+            y, used = again.forward(x, weight, bias, moved)
+            ctx.save_for_backward(x, weight, bias, None, used)
+            return y
+        y, used = forward(x, weight, bias, add, stats, *how, moved)
         other = add if add is not None and activation is not None else None
-        ctx.save_for_backward(x, weight, bias, y if ctx.from_output else other, used)
+        ctx.save_for_backward(x, weight, bias, y if from_output else other, used)
         if stats is not None or moved is not None:
             return y
         ctx.mark_non_differentiable(used)
@@ -169,22 +169,21 @@ class Normalize(torch.autograd.Function):
         x, weight, bias, other, stats = ctx.saved_tensors
         if g is None:
             return (None,) * 12
-        needs = ctx.needs_input_grad
-        if ctx.again is not None and ctx.again.takes(g, x, weight, bias):
-            grads = ctx.again.backward(g, x, weight, bias, stats)
-            wanted = (t if need else None for t, need in zip(grads, needs, strict=False))
-            return (*wanted, *(None,) * 9)
+        again = ctx.again
+        if again is not None and again.takes(g, x, weight, bias):
+            return (*again.backward(g, x, weight, bias, stats), *_NINE)
         if plain_backward(g, x, weight, bias, other):
             return (*_differentiable(ctx, g, x, weight, bias, other, stats), *(None,) * 8)
-        given = (g, x, other, stats, weight, bias)
-        how = (ctx.negative_slope, ctx.from_output, ctx.training, needs[3], ctx.groups)
+        needs, given = ctx.needs_input_grad, (g, x, other, stats, weight, bias)
+        activation, slope, _, groups, centred, training, from_output = ctx.settings
+        how = (slope, from_output, training, needs[3], groups)
         if direct():
             dx, dadd, (dbias, dweight) = _kernels(x).backward(
-                *given, ctx.activation, *how, int(ctx.centred), True
+                *given, activation, *how, int(centred), True
             )
         else:
-            code = ACTIVATIONS.index(ctx.activation)
-            dx, dadd, sums = normalize_backward(*given, code, *how, ctx.centred)
+            code = ACTIVATIONS.index(activation)
+            dx, dadd, sums = normalize_backward(*given, code, *how, centred)
             dbias, dweight = parameter_gradients(sums, weight, bias)
         return (
             dx if needs[0] else None,
@@ -211,18 +210,17 @@ def plain_backward(*tensors) -> bool:
 
 def _differentiable(ctx, g, x, weight, bias, other, stats):
     """Give the gradients as differentiable functions of everything saved."""
-    activation, add = ctx.activation, other
-    needs = ctx.needs_input_grad
-    if ctx.from_output:
+    activation, slope, eps, groups, centred, training, from_output = ctx.settings
+    add, needs = other, ctx.needs_input_grad
+    if from_output:
         g, activation, add = torch.where(other > 0, g, 0), None, None
-    mean, variance = (None, None) if ctx.training else (stats[0], stats[1])
+    mean, variance = (None, None) if training else (stats[0], stats[1])
     with torch.enable_grad():
         # fresh views: x and add may be one tensor, and their gradients are two
         x, weight, bias, add = (t if t is None else t.view_as(t) for t in (x, weight, bias, add))
         y, _, _ = reference.normalize(
-            x, weight, bias, add, mean, variance, activation, ctx.negative_slope, ctx.eps,
-            ctx.groups, ctx.centred,
-        )  # fmt: skip
+            x, weight, bias, add, mean, variance, activation, slope, eps, groups, centred
+        )
     inputs = [x, weight, bias, add]
     wanted = [t for t, need in zip(inputs, needs, strict=False) if need and t is not None]
     create = torch.is_grad_enabled()

@@ -13,7 +13,7 @@ from numba import carray
 
 from equipoise.ops.jit import inline
 from equipoise.ops.moments.formula import from_shifted, is_far
-from equipoise.ops.normalize.words import DBIAS, DWEIGHT, SUMMED
+from equipoise.ops.normalize.words import CHANNELS, DBIAS, SUMMED
 from equipoise.ops.sweep.call import pointer_at
 
 
@@ -97,13 +97,6 @@ def gradient_sums_of_lines(l0, l1, per, partial, stats, weight, sums):
 
 
 @inline
-def round_sums(sums, gradient, k):
-    """Write one of a line's sums where a parameter's gradient goes."""
-    for c in range(gradient.size):
-        gradient[c] = sums[k, c]
-
-
-@inline
 def gradient_of_lines(l0, l1, per, stats, weight, sums, count, training, centred, coef):
     """Write (3, lines) a, b, c: the input's gradient is a * g + b * (x - shift) + c.
 
@@ -144,6 +137,27 @@ def gradient_of_rows(n, totals, stats, width, centred, coef):
 
 
 @inline
+def round_gradients(i, sums, size, computed):
+    """Write sums (2, size or more) of g and g * xhat where the gradients of bias and weight go."""
+    for j in range(2):
+        if i[DBIAS + j] != 0:
+            gradient = carray(pointer_at(computed, i[DBIAS + j]), (size,))
+            for c in range(size):
+                gradient[c] = sums[j, c]
+
+
+@inline
+def add_samples(i, sums, computed):
+    """Add up the samples' (2, samples * channels) sums in their order, in the first sample's."""
+    channels = i[CHANNELS]
+    for j in range(2):
+        for first in range(channels, sums.shape[1], channels):
+            for c in range(channels):
+                sums[j, c] += sums[j, first + c]
+    round_gradients(i, sums, channels, computed)
+
+
+@inline
 def write_gradients(i, partial, floats, computed):
     """Add up the chunks' (chunks, 2, width) sums of g and g * xhat in their order, and write them.
 
@@ -153,9 +167,7 @@ def write_gradients(i, partial, floats, computed):
     merge_chunks(partial, 0, width)
     if i[SUMMED] != 0:
         sums = carray(pointer_at(floats, i[SUMMED]), (2, width))
-        round_sums(partial[0], sums[0], 0)
-        round_sums(partial[0], sums[1], 1)
-    if i[DBIAS] != 0:
-        round_sums(partial[0], carray(pointer_at(computed, i[DBIAS]), (width,)), 0)
-    if i[DWEIGHT] != 0:
-        round_sums(partial[0], carray(pointer_at(computed, i[DWEIGHT]), (width,)), 1)
+        for j in range(2):
+            for c in range(width):
+                sums[j, c] = partial[0, j, c]
+    round_gradients(i, partial[0], width, computed)

@@ -16,10 +16,10 @@ from equipoise.ops.sweep.loop import HEAD
     X, OTHER, Y, G, DX, GATED,
     # (channels,) in the compute type
     WEIGHT, BIAS,
-    # float64: (4, statistics), and (2, lines) sums of g and g * xhat
+    # float64: (4, statistics), and (2, lines) sums of g and g * xhat, those of all samples first
     STATS, SUMMED,
     # (channels,) in the compute type, 0 where there is none: the running buffers; where the sums
-    # go as the gradients of bias and weight
+    # go as the gradients of bias and, next to it, weight
     RUNNING_MEAN, RUNNING_VAR, DBIAS, DWEIGHT,
     # int64, the number of batches that moved the buffers
     BATCHES,
@@ -36,3 +36,5 @@ RUN = 128
 
 # what differs from call to call on tensors of one shape and kind
 ADDRESSES = slice(X, BATCHES + 1)
+# its end: neither running buffers nor gradients of parameters, nor a count
+NO_VECTORS = (0, 0, 0, 0, 0)

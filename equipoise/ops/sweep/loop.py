@@ -231,12 +231,17 @@ def _loop() -> Any:
     return kind(address)
 
 
+def entry(threads: int) -> tuple[Any, tuple[Any, ...]]:
+    """Give the loop in C, and what it takes after a task and its arrays, to run on ``threads``."""
+    pool = _pool() if threads > 1 else None
+    return _loop(), (threads, *pool) if pool else (1, None, None)
+
+
 def run(task: int, integers, floats, threads: int) -> bool:
     """Run the task at an address: BEFORE, 0 to count - 1, and AFTER for each phase.
 
     ``integers`` are written to.  Tells whether all went well: a kernel fails where there is no
     memory for what it works with.
     """
-    pool = _pool() if threads > 1 else None
-    parallel, number = pool or (None, None)
-    return _loop()(task, integers, floats, threads if pool else 1, parallel, number) == 0
+    go, rest = entry(threads)
+    return go(task, integers, floats, *rest) == 0

@@ -7,6 +7,7 @@ bits.  Arguments travel as two arrays: addresses and integers, and floats.
 """
 
 import ctypes
+from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -50,8 +51,28 @@ class TaskKernel:
         ``words_of`` gives them, written to; ``floats`` as ``floats_of`` does.
         """
         if not loop.run(self.address(dtype), integers, floats, threads_for(work)):
-            raise MemoryError(f"kernel {self.name} found no memory for what it works with")
+            raise self._no_memory()
         return integers[loop.ANSWER]
+
+    def prepared(self, work: int, dtype: torch.dtype, integers, place: slice) -> Callable:
+        """Give ``call(addresses, floats)``, which runs with ``addresses`` at a place of integers.
+
+        On the threads of today: nothing is left to be asked or looked up.
+        """
+        task, copy = self.address(dtype), type(integers).from_buffer_copy
+        go, threads = loop.entry(threads_for(work))
+
+        def call(addresses, floats):
+            words = copy(integers)
+            words[place] = addresses
+            if go(task, words, floats, *threads):
+                raise self._no_memory()
+            return words[loop.ANSWER]
+
+        return call
+
+    def _no_memory(self) -> MemoryError:
+        return MemoryError(f"kernel {self.name} found no memory for what it works with")
 
 
 def _task(kernel: TaskKernel, dtype: torch.dtype) -> int:

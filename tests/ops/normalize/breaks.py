@@ -55,6 +55,10 @@ GRADIENT = {
     "the mean's term where no mean was taken away": {"* centred": ""},
     "the sign of the variance's term": {"b = -stats[2, r]": "b = stats[2, r]"},
     "the variance's term once too little": {"b = -stats[2, r] * stats[2, r]": "b = -stats[2, r]"},
+    "samples not added up": {"sums[j, c] += sums[j, first + c]": "pass"},
+    "a sample added twice": {
+        "range(channels, sums.shape[1], channels)": "range(0, sums.shape[1], channels)"
+    },
     "the sign of the mean's term": {"= -stats[2, r] * total": "= stats[2, r] * total"},
     "the mean's term dropped": {"-stats[2, r] * total / count": "0.0"},
     "the rest of the mean dropped": {"/ count - b * rest": "/ count"},

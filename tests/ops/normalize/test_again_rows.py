@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from equipoise import functional as ours
 from equipoise.nn import LayerNorm, explain
-from equipoise.ops.normalize import again_rows, guards, layer
+from equipoise.ops.normalize import again, layer
 
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
 KINDS = {
@@ -20,7 +20,7 @@ KINDS = {
 
 @pytest.fixture(autouse=True)
 def nothing_kept(monkeypatch):
-    monkeypatch.setattr(again_rows, "_kept", {})
+    monkeypatch.setattr(again, "_kept", {})
 
 
 def draw(dtype, weight=True, residual=False, across=False, seed=0, activation=None):
@@ -61,7 +61,7 @@ def no_long_way(monkeypatch):
 def test_a_call_that_repeats_gives_the_same_bits_by_the_short_way(monkeypatch, norm, kind, dtype):
     tensors = draw(dtype, **KINDS[kind])
     first = step(norm, *tensors)
-    assert len(again_rows._kept) == 1
+    assert len(again._kept) == 1
     no_long_way(monkeypatch)
     for a, b in zip(first, step(norm, *tensors), strict=True):
         assert (a.dtype, a.stride()) == (b.dtype, b.stride())
@@ -184,7 +184,7 @@ def test_errors_are_as_before(change, error):
 
 
 def test_as_many_as_allowed_are_kept(monkeypatch):
-    monkeypatch.setattr(guards, "MOST", 3)
+    monkeypatch.setattr(again, "MOST", 3)
     for n in range(1, 9):
         ours.rms_norm(torch.randn(n, 8), (8,))
-        assert len(again_rows._kept) <= 3
+        assert len(again._kept) <= 3
