@@ -8,8 +8,9 @@ from equipoise.ops.normalize.words import APPLY, RUN, SUMS
 
 # numbers that one task sums, enough to pay for its start and few enough to stay in cache
 CHUNK = 65536
-# numbers in a folded row, so that coefficients stay in the L1 cache
-WIDTH = 1024
+# numbers in a folded row, so that coefficients stay in the L1 cache; and where a sample is small,
+# for which a long row's coefficients take longer than its numbers
+WIDTH, NARROW = 1024, 64
 
 
 class Plan(NamedTuple):
@@ -46,7 +47,7 @@ def _rows_plan(n: int, channels: int, length: int, groups: int, centred: int) ->
 
 def _columns_plan(n: int, channels: int, length: int, groups: int, centred: int) -> Plan:
     samples, m, per = (n, length, channels // groups) if groups else (1, n * length, 1)
-    width = channels * max(1, WIDTH // channels)
+    width = channels * max(1, min(WIDTH // channels, max(NARROW // channels, m // 8)))
     count = -(-m * channels // width)
     # some tasks for each of many threads, none without work enough
     chunk = max(64, -(-count // 8))

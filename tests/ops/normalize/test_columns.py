@@ -31,7 +31,8 @@ LAST = "channels_last"
 SIZES = {
     "one number a run": ((70, 9), "contiguous"),
     "one number an image": ((20, 40, 1, 1), "contiguous"),
-    "one short row": ((2, 5, 3, 7), LAST),
+    "one short row": ((2, 5, 1, 3), LAST),
+    "a few rows": ((2, 5, 3, 7), LAST),
     "folded rows, the last one shorter": ((3, 37, 20, 22), LAST),
     "chunks with a tail": ((50, 5, 31, 13), LAST),
     "long runs": ((33, 64, 23, 23), LAST),
