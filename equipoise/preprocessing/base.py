@@ -6,7 +6,7 @@ map of each column that follows.
 
 from contextlib import contextmanager
 from copy import copy as shallow
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -286,11 +286,25 @@ def _are_allowed(scaler) -> bool:
     scikit-learn reads the constructor's signature and the table of constraints in each fit, which
     takes a tenth of a millisecond; it is asked where something is wrong, for the error.
     """
-    values, missing = vars(scaler), object()
-    return all(
-        any(constraint.is_satisfied_by(values.get(name, missing)) for constraint in constraints)
-        for name, constraints in _constraints(type(scaler))
-    )
+    kind, values = type(scaler), vars(scaler)
+    given = [values.get(name, _MISSING) for name, _ in _constraints(kind)]
+    try:
+        return _remembered(kind, *given)
+    except TypeError:
+        # no hash, as with lists
+        return _satisfied(kind, *given)
+
+
+_MISSING = object()
+
+
+def _satisfied(kind: type[Scaler], *values) -> bool:
+    pairs = zip(values, _constraints(kind), strict=True)
+    return all(any(c.is_satisfied_by(v) for c in allowed) for v, (_, allowed) in pairs)
+
+
+# 1 and True are equal, and are no equal parameters
+_remembered = lru_cache(maxsize=256, typed=True)(_satisfied)
 
 
 @cache

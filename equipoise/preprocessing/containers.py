@@ -34,9 +34,11 @@ def is_polars(x) -> bool:
 
 def is_source(x) -> bool:
     """Tell what is read chunk by chunk: paths, iterators, Arrow, lazy frames, data sets."""
+    if isinstance(x, np.ndarray):
+        return False
     if isinstance(x, dict | torch.utils.data.Dataset | torch.utils.data.DataLoader) or is_path(x):
         return True
-    if isinstance(x, np.ndarray | torch.Tensor) or sparse.issparse(x):
+    if isinstance(x, torch.Tensor) or sparse.issparse(x):
         return False
     if _library(x) in _STREAMS or type(x).__name__ == "LazyFrame":
         return True

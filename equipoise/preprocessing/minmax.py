@@ -96,8 +96,9 @@ class MinMaxScaler(Scaler):
         self.n_samples_seen_ = summary.rows()
 
     def _require_range(self):
-        wrong = np.flatnonzero(np.isinf(self.data_range_))
-        if wrong.size:
+        infinite = np.isinf(self.data_range_)
+        if infinite.any():
+            wrong = np.flatnonzero(infinite)
             raise ValueError(
                 f"ranges must be within float64; that of column {self._column_names()[wrong[0]]} "
                 "is above 1e308. Divide its values by a power of ten first."

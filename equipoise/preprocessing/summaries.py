@@ -22,13 +22,14 @@ class Counted:
     def finite(self) -> bool:
         """Tell whether no value was infinite."""
         # where nothing was counted they are the other way around
-        low = self.known.min.min(initial=np.inf)
-        high = self.known.max.max(initial=-np.inf)
+        low = np.minimum.reduce(self.known.min, axis=None, initial=np.inf)
+        high = np.maximum.reduce(self.known.max, axis=None, initial=-np.inf)
         return bool(low > -np.inf and high < np.inf)
 
     def rows(self) -> int:
         """Count the rows that were seen, NaNs as well."""
-        return round(float(np.max(self.known.count + self.known.nan_count, initial=0)))
+        rows = self.known.count + self.known.nan_count
+        return round(float(np.maximum.reduce(rows, axis=None, initial=0)))
 
 
 class MomentsSummary(Counted):
@@ -167,6 +168,8 @@ class Extremes(Counted):
         if shared:
             state = np.broadcast_to(_merge_extremes(state.T)[:, None], state.shape)
         count, _, low, high = state
+        if count.all():
+            return low.copy(), high.copy()
         return np.where(count > 0, low, np.nan), np.where(count > 0, high, np.nan)
 
     def arrays(self) -> dict[str, np.ndarray]:

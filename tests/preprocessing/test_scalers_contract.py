@@ -70,3 +70,10 @@ def test_a_matrix_after_a_frame_forgets_the_names():
     assert scaler.n_features_in_ == 2
     with pytest.raises(ValueError, match="X has 3 features, but StandardScaler is expecting 2"):
         scaler.transform(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("value", [1, 1.0, "yes", [True]])
+def test_a_parameter_equal_to_one_that_was_allowed_is_still_checked(value):
+    StandardScaler(copy=True).fit([[1.0], [2.0]])
+    with pytest.raises(InvalidParameterError, match="'copy'"):
+        StandardScaler(copy=value).fit([[1.0], [2.0]])

@@ -4,19 +4,22 @@ A state is a float64 array (7, columns): count, mean, m2, min, max, number of Na
 rounding the mean to float64 lost.
 """
 
-from functools import reduce
+from functools import lru_cache, reduce
 from math import prod
+from typing import Any
 
 import numpy as np
 import torch
 
 from equipoise.ops.moments import cpu, inputs, reference, weighted
 from equipoise.ops.moments.layout import layout, matrix
-from equipoise.ops.sweep.tasks import TaskKernel, floats_of, words_of
+from equipoise.ops.sweep.tasks import TaskKernel, copy_of, floats_of, words_of
 
 FIELDS = cpu.FIELDS
 SUMMARIZE = TaskKernel("equipoise.ops.moments.cpu", "summarize")
 MERGE = TaskKernel("equipoise.ops.moments.cpu", "merge")
+_NO_FLOATS = floats_of()
+_EXTREMES = np.array([cpu.COUNT, cpu.NANS, cpu.MIN, cpu.MAX])
 _DTYPES = {"f": torch.float32, "d": torch.float64}
 # values converted at once: half a megabyte of float64 on the CPU
 PIECE = 1 << 16
@@ -52,10 +55,10 @@ def of_columns(columns, what) -> np.ndarray:
 
 def extremes(x, axes: tuple[int, ...] = (0,)):
     """Give (count, number of NaNs, min, max) of ``x``, (4, *kept shape): less arithmetic."""
-    state = _in_place(x, axes, extremes=True) if 0 not in x.shape else None
+    state: Any = _in_place(x, axes, extremes=True) if 0 not in x.shape else None
     if state is None:
         state = summarize(x, axes)
-    return state[[cpu.COUNT, cpu.NANS, cpu.MIN, cpu.MAX]]
+    return state.take(_EXTREMES, axis=0)
 
 
 def merge(a, b):
@@ -66,7 +69,7 @@ def merge(a, b):
     states = [np.ascontiguousarray(s, np.float64) for s in (a, b)]
     addresses = (s.ctypes.data for s in (*states, out))
     words = words_of([(1, 0)], 0, (*addresses, out.size // FIELDS))
-    MERGE(0, torch.float64, words, floats_of())
+    MERGE(0, torch.float64, words, _NO_FLOATS)
     return out
 
 
@@ -93,13 +96,19 @@ def _in_place(x, axes, extremes=False):
 def _sweep(x, offset, plan, extremes=False):
     """Give the state (7, columns) of what the plan names of x's memory, ``offset`` values on."""
     out = np.empty((FIELDS, plan[2]))
-    start = x.__array_interface__["data"][0] + offset * x.itemsize
+    words = copy_of(_words(plan, extremes))
+    words[cpu.X] = x.__array_interface__["data"][0] + offset * x.itemsize
+    words[cpu.OUT] = out.__array_interface__["data"][0]
+    SUMMARIZE(x.nbytes, _DTYPES[x.dtype.char], words, _NO_FLOATS)
+    return out
+
+
+@lru_cache(maxsize=1024)
+def _words(plan, extremes):
+    """Lay out what the kernel is told of a plan; addresses are left out."""
     columns, groups, span = plan[2], plan[9], plan[10]
     tasks = groups * -(-columns // span)
-    own = (start, extremes, out.ctypes.data, *plan)
-    words = words_of([(1, tasks)], groups * FIELDS * columns, own)
-    SUMMARIZE(x.nbytes, _DTYPES[x.dtype.char], words, floats_of())
-    return out
+    return words_of([(1, tasks)], groups * FIELDS * columns, (0, extremes, 0, *plan))
 
 
 def flat(x, strides):
