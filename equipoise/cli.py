@@ -2,7 +2,11 @@
 
 import json
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Annotated
 
@@ -21,6 +25,22 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
             raise Interrupted("interrupted; nothing was written") from error
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait for imports: in the midst of torch's it is lost, or breaks what follows."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    asked = []
+    before = signal.signal(signal.SIGINT, lambda *_: asked.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked:
+        raise KeyboardInterrupt
 
 
 app = typer.Typer(
@@ -87,7 +107,8 @@ def study(
     debug: Debug = False,
 ) -> None:
     """Train one network with each norm, over learning rates and seeds, and compare."""
-    from equipoise.study import command
+    with _uninterrupted():
+        from equipoise.study import command
 
     # what a study asks first is whether normalizing helps; every norm takes three times as long
     norms = ["none,batch,torch_batch"] if norms is None else None if norms == ["all"] else norms

@@ -305,6 +305,22 @@ def _until(process, text):
     raise AssertionError(f"{text!r} never came: {process.wait()}")
 
 
+def test_ctrl_c_waits_for_imports():
+    done = []
+
+    def imports():
+        with cli._uninterrupted():
+            signal.raise_signal(signal.SIGINT)
+            done.append("imported")
+        done.append("went on")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        imports()
+    assert done == ["imported"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["checking the network", "timing a step", "[1/", "[4/"])
 def test_ctrl_c_keeps_what_has_finished(tmp_path, moment):
