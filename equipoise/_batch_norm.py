@@ -8,6 +8,7 @@ from torch.nn import functional as F
 from equipoise._checks import (
     check_activation,
     check_floating,
+    check_tensors,
     check_vectors,
     explain_transforms,
     fit,
@@ -186,6 +187,9 @@ def _running_stats(mean: Tensor, variance: Tensor, eps: float) -> Tensor:
 
 def _check(x, running_mean, running_var, weight, bias, training, eps, activation):
     check_activation(activation)
+    vectors = {"weight": weight, "bias": bias}
+    vectors |= {"running_mean": running_mean, "running_var": running_var}
+    check_tensors("batch_norm", x, **vectors)
     check_floating(x, "batch_norm")
     if x.dim() < 2:
         raise IndexError(
@@ -210,4 +214,4 @@ def _check(x, running_mean, running_var, weight, bias, training, eps, activation
             "Expected running_mean and running_var to be defined when training=False: pass both, "
             "or training=True to use the batch's own statistics"
         )
-    check_vectors(x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    check_vectors(x, **vectors)

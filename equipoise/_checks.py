@@ -30,7 +30,11 @@ def explain_transforms(
 
 def fit(extra: Tensor | None, x: Tensor, name: str = "add", place: str = "output"):
     """Expand what is added to the input's shape."""
-    if extra is None or (extra.shape == x.shape and extra.device == x.device):
+    if extra is None:
+        return None
+    if not isinstance(extra, Tensor):
+        raise _no_tensor(name, extra)
+    if extra.shape == x.shape and extra.device == x.device:
         return extra
     if extra.device != x.device:
         raise RuntimeError(
@@ -53,6 +57,20 @@ def check_activation(activation: str | None) -> None:
             f"activation is one of {op.ACTIVATIONS}; got {activation!r}: choose one, or apply "
             "the activation after the layer"
         )
+
+
+def check_tensors(name: str, input: Tensor, **others: Tensor | None) -> None:
+    """Refuse an input that is no tensor, and others that are neither that nor None."""
+    for argument, value in {"input": input, **others}.items():
+        if not isinstance(value, Tensor) and (value is not None or argument == "input"):
+            raise _no_tensor(f"{name}(): argument {argument!r}", value)
+
+
+def _no_tensor(what: str, value) -> TypeError:
+    return TypeError(
+        f"{what} must be Tensor, not {type(value).__name__}: torch.as_tensor() makes one of an "
+        "array or a list"
+    )
 
 
 def check_floating(x: Tensor, name: str) -> None:

@@ -12,6 +12,7 @@ from equipoise._batch_norm import batch_norm
 from equipoise._checks import (
     check_activation,
     check_floating,
+    check_tensors,
     check_vectors,
     explain_transforms,
     fit,
@@ -165,6 +166,7 @@ def instance_norm(
         return batch_norm(
             input, running_mean, running_var, weight, bias, False, momentum, eps, **extras
         )
+    check_tensors("instance_norm", input, running_mean=running_mean, running_var=running_var)
     if prod(input.shape[2:]) == 1:
         raise ValueError(
             f"Expected more than 1 spatial element when training, got input size {input.size()}: "
@@ -195,6 +197,7 @@ def instance_norm(
 def filter_response_norm(input, weight, bias, eps, activation, negative_slope, add) -> Tensor:
     """Divide each channel of each sample by its root mean square; see the layer."""
     check_activation(activation)
+    check_tensors("filter_response_norm", input)
     check_floating(input, "filter_response_norm")
     channels = input.shape[1] if input.dim() > 1 else 0
     if input.dim() < 2 or channels != weight.numel():
@@ -294,6 +297,7 @@ def _update(running_mean, running_var, mean, variance, momentum, count, by_torch
 
 def _check(x, groups, weight, bias, eps, activation, name="group_norm") -> int:
     check_activation(activation)
+    check_tensors(name, x, weight=weight, bias=bias)
     check_floating(x, name)
     if x.dim() < 2:
         raise RuntimeError(

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equipoise._checks import check_activation, check_floating, fit, widened
+from equipoise._checks import check_activation, check_floating, check_tensors, fit, widened
 from equipoise.ops import dispatch
 from equipoise.ops.normalize import again_rows, layer, reference
 
@@ -128,7 +128,9 @@ def rms_norm(
     True
     """
     if eps is None:
-        wide = torch.float64 if input.dtype == torch.float64 else torch.float32
+        # what is no tensor is refused below
+        double = getattr(input, "dtype", None) == torch.float64
+        wide = torch.float64 if double else torch.float32
         eps = torch.finfo(wide).eps
     args = (input, residual, weight, None, activation, negative_slope, eps)
     return _run("rms_norm", args, normalized_shape, False, return_residual)
@@ -180,8 +182,9 @@ def _by_torch(call, shape):
 
 
 def _check(name, args, shape) -> None:
-    x, _, weight, bias, activation, _, eps = args
+    x, residual, weight, bias, activation, _, eps = args
     check_activation(activation)
+    check_tensors(name, x, weight=weight, bias=bias, residual=residual)
     check_floating(x, name)
     if not shape:
         raise RuntimeError(

@@ -115,8 +115,8 @@ def found(kind, tensors, how) -> Any:
         return None
     try:
         again = _kept.get(_key(kind, tensors, how))
-    except TypeError:
-        # what cannot be hashed is no activation
+    except (AttributeError, TypeError):
+        # what has no layout is no tensor, what cannot be hashed is no activation
         return None
     return again if again is not None and again.tensors.check(*given(*tensors)) else None
 

@@ -1,0 +1,56 @@
+"""What is no tensor is refused by each functional norm with torch's error type, by name."""
+
+import numpy as np
+import pytest
+import torch
+
+from equipoise import functional as F
+
+NORMS = {
+    "batch_norm": lambda x, **more: F.batch_norm(x, None, None, training=True, **more),
+    "layer_norm": lambda x, **more: F.layer_norm(x, (6,), **more),
+    "rms_norm": lambda x, **more: F.rms_norm(x, (6,), **more),
+    "group_norm": lambda x, **more: F.group_norm(x, 2, **more),
+    "instance_norm": F.instance_norm,
+}
+norms = pytest.mark.parametrize("name", NORMS)
+X = torch.arange(48.0).reshape(2, 4, 6)
+
+
+@norms
+@pytest.mark.parametrize("bad", [[1.0, 2.0], None, 3.0, X.numpy(), np.float32(1)], ids=type)
+def test_an_input_that_is_no_tensor(name, bad):
+    with pytest.raises(TypeError, match=rf"{name}\(\): argument 'input' must be Tensor.*as_tensor"):
+        NORMS[name](bad)
+
+
+@norms
+@pytest.mark.parametrize("repeated", [False, True])
+def test_a_weight_that_is_no_tensor(name, repeated):
+    if repeated:
+        for _ in range(2):
+            NORMS[name](X)
+    with pytest.raises(TypeError, match=rf"{name}\(\): argument 'weight' must be Tensor"):
+        NORMS[name](X, weight=[1.0] * 6)
+
+
+@norms
+def test_what_is_added_and_is_no_tensor(name):
+    extra = "residual" if name in ("layer_norm", "rms_norm") else "add"
+    with pytest.raises(TypeError, match=f"{extra}.* must be Tensor, not ndarray"):
+        NORMS[name](X, **{extra: X.numpy()})
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "instance_norm"])
+def test_buffers_that_are_no_tensors(name):
+    calls = {"batch_norm": F.batch_norm, "instance_norm": F.instance_norm}
+    options = {"training": True} if name == "batch_norm" else {}
+    with pytest.raises(TypeError, match="'running_mean' must be Tensor, not list"):
+        calls[name](X, [0.0] * 4, [1.0] * 4, **options)
+
+
+@norms
+@pytest.mark.parametrize("activation", [["relu"], {"relu": 1}, "rleu", 1])
+def test_an_activation_that_does_not_exist(name, activation):
+    with pytest.raises(ValueError, match="activation is one of"):
+        NORMS[name](X, activation=activation)
