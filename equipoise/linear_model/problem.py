@@ -122,7 +122,9 @@ class Problem:
         guess = None
         if alone is not None and gram is None and l1_ratio > 0.0 and is_tall(self.X):
             guess = self._share(settings, l1_ratio, alone)
-        q = self.design.correlate(y) if guess is None else None
+        q = None
+        if guess is None:
+            q = self.design.survey(y) if gram is None else self.design.correlate(y)
         solver = Solver(
             self.design, y, self.factors, q, gram,
             positive=settings.positive, seed=settings.seed, method=method, share=guess,

@@ -8,7 +8,7 @@ from threading import current_thread, main_thread
 
 import numpy as np
 
-from equipoise.ops.descend import dense, gather, halves, sparse
+from equipoise.ops.descend import coarse, dense, gather, halves, sparse
 from equipoise.ops.products.layout import PAIRS
 
 # rows that are gathered at once where columns are not kept: a megabyte for a few hundred
@@ -17,6 +17,8 @@ CHUNK_BYTES = 1 << 20
 PARTS = 8
 # bytes from which one thread's reading is slower than two threads that wait for each other
 POOLED = 1 << 22
+# bytes of X from which a copy in bytes, an eighth of it, is read sooner by more than it costs
+COARSE = 1 << 27
 EMPTY = np.empty(0)
 
 
@@ -57,6 +59,8 @@ class Design:
     dense: bool
     # columns are contiguous, and some of them are read alone at the speed of all
     by_column = False
+    # X in bytes, where it was surveyed
+    coarse: "coarse.Coarse | None" = None
 
     def __init__(self, X, weights, offset, scale, lazy=False):
         self.X = X
@@ -77,12 +81,21 @@ class Design:
         """Give √s v."""
         return v if self.weights is None else v * self.roots
 
-    def correlate(self, r):
-        """Give the products of each column with ``r`` (n,) or with each row of r (k, n)."""
-        v = np.ascontiguousarray(self.weighted(np.atleast_2d(r)))
+    def facing(self, r):
+        """Give √s r, what columns are multiplied with as they lie, of r (k, n)."""
+        v = np.ascontiguousarray(self.weighted(r))
         if self.lazy:
             # of a vector without a mean the columns' means see nothing
             v = v - v.sum(1)[:, None] * (1.0 if self.weights is None else self.weights) / self.total
+        return v
+
+    def survey(self, r):
+        """Give the products of each column with ``r`` (n,), and get ready to `glance`."""
+        return self.correlate(r)
+
+    def correlate(self, r):
+        """Give the products of each column with ``r`` (n,) or with each row of r (k, n)."""
+        v = self.facing(np.atleast_2d(r))
         out = np.empty((len(v), self.p))
         self._correlate(v, out)
         if not self.lazy:
@@ -135,11 +148,35 @@ class Dense(Design):
             sums = np.empty((min(dense.GROUPS, self.n), *out.shape))
             dense.correlate_rows(self.work, self.flat, self.n, self.p, v, out, sums)
 
+    def survey(self, r):
+        """Give the products of each column with ``r`` (n,), and keep X in bytes for `glance`."""
+        tasks = self.p if self.by_column else self.p // coarse.TILE
+        if self.coarse is not None or self.bytes < COARSE or tasks < 2:
+            return self.correlate(r)
+        v = self.facing(r[None])[0]
+        self.coarse = coarse.Coarse(self.flat, v, self.by_column, self.work)
+        if self.lazy and self.weights is None:
+            self.offset[:], self.known[:] = self.coarse.means, True
+        return self._affine(self.coarse.first, v)
+
+    def glance(self, r):
+        """Give the products of each column with ``r`` (n,), nearly, and how far off they may be."""
+        assert self.coarse is not None
+        v = self.facing(r[None])[0]
+        near, far = self.coarse.products(v)
+        return self._affine(near, v), far / self.scale
+
+    def _affine(self, products, v):
+        if not self.lazy:
+            with np.errstate(invalid="ignore", over="ignore"):
+                products -= v.sum() * self.offset
+        return products / self.scale
+
     def correlate_some(self, r, chosen):
-        """Give the products of the chosen columns of a matrix in Fortran order with ``r`` (n,)."""
-        v = self.weighted(r)[None]
-        if self.lazy:
-            v = v - v.sum() * (1.0 if self.weights is None else self.weights) / self.total
+        """Give the products of the chosen columns with ``r`` (n,)."""
+        if not self.by_column:
+            return self.correlate(r)[chosen]
+        v = self.facing(r[None])
         out = np.empty((1, len(chosen)))
         dense.correlate_columns(self._work(len(chosen)), self.flat, self.n, chosen, v, out)
         shift = 0.0 if self.lazy else v.sum() * self.offset[chosen]

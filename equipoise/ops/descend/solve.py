@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from equipoise.ops.descend.gram import measure
-from equipoise.ops.descend.rank import entries, largest
+from equipoise.ops.descend.rank import doubtful, entries, largest
 from equipoise.ops.descend.working import Working
 
 # features that may join at once, or half as many as are in use
@@ -13,10 +13,6 @@ JOIN = 100
 # a gap this small, relative to ‖y‖², is rounding
 ROUNDING = 1e-14
 NOTHING = np.empty(0)
-# features whose correlations reach this share of the penalty may enter soon
-SOON = 0.6
-# bytes of X from which a pass over it costs more than a round that knows less
-LARGE = 1 << 27
 # gaps, relative to ‖y‖², between which steps on a share's cross products end
 FINE, COARSE = 1e-8, 1e-6
 
@@ -61,7 +57,7 @@ class Solver:
         self.bounded = bool((factors < np.inf).all())
         self.positive, self.seed, self.method = positive, seed, method
         self.passes = int(q is None and share is None)
-        q = design.correlate(y) if q is None and share is None else q
+        q = design.survey(y) if q is None and share is None else q
         if share is not None:
             self.work = Working.of_share(design, y, *share)
         elif gram is None:
@@ -75,8 +71,8 @@ class Solver:
         self.before, self.rise = NOTHING, 0.0
         self.level = 0.0 if share is not None else self.entry(q, factors)
         self.warm, self.squares = False, 0.0
-        # the last correlations are of features that may enter soon
-        self.partial = False
+        # correlations on the way are nearly right
+        self.coarse = design.coarse is not None and gram is None
 
     def entry(self, c, f):
         """Give the penalty above which no coefficient leaves zero, of features with factors f."""
@@ -121,14 +117,15 @@ class Solver:
                 work.refine(L1, L2, self.positive, aim, left, self.seed, self.method)
             elif len(work.index):
                 work.minimise(l0, L1, L2, self.positive, aim, left, self.seed, self.method)
-            large = self.design.by_column and self.design.bytes >= LARGE
-            some = large and level > l1 and self._look(level)
-            gap = np.inf if some else self._certify(level, l1, l2)
+            gap = self._certify(level, l1, l2)
             rounds += 1
             # nothing joined and nothing was gained: this is what rounding allows
             stuck = level == l1 and same and gap > 0.9 * last
             if gap <= target or stuck or np.isnan(gap) or work.sweeps >= limit or rounds >= budget:
                 break
+        if gap == np.inf and self.coarse:
+            self.coarse = False
+            gap = self._certify(level, l1, l2)
         sweeps, events = work.sweeps - before[0], work.events - before[1]
         passes = self.passes - before[2]
         return Fit(self.coefficients(), gap, sweeps, events, passes, rounds)
@@ -168,7 +165,7 @@ class Solver:
             level = max(l1, 0.95 * min(self.level, scores[late[order[room]]]))
             late = late[order[:room]]
         if len(late):
-            work.add(late, None if self.partial else self.c)
+            work.add(late, None if self.coarse else self.c)
         return level
 
     def _scores(self):
@@ -196,21 +193,27 @@ class Solver:
         else:
             c = design.correlate(r)
         self._see(c, level)
+        work.g = self.c[work.index]
         return float(r @ r)
 
-    def _look(self, level):
-        """Correlate those of the features that may enter soon, where they are few.
+    def _glance(self, level, l1):
+        """Correlate all features nearly; give the residual's sum of squares, or inf on the way.
 
-        Every other time only: what was far may have come near.
+        The end is near at l1 where no feature outside breaks its bound for sure: then those that
+        may are correlated exactly, and those in use.
         """
-        soon = np.abs(self.c) >= SOON * level * self.factors
-        soon[self.work.index] = True
-        self.partial = not self.partial and 3 * np.count_nonzero(soon) < self.design.p
-        if self.partial:
-            chosen, c = np.flatnonzero(soon), self.c.copy()
-            c[chosen] = self.design.correlate_some(self.work.residual(), chosen)
-            self._see(c, level)
-        return self.partial
+        r, work = self.work.residual(), self.work
+        c, far = self.design.glance(r)
+        self._see(c, level)
+        rest = np.empty(len(c), np.int64)
+        count = doubtful(0, c, far, self.factors, work.member, l1, self.positive, rest)
+        if level > l1 or count < 0:
+            return np.inf
+        chosen = np.concatenate([work.index, rest[:count]])
+        c[chosen] = self.design.correlate_some(r, chosen)
+        self.passes += 1
+        work.g = c[work.index]
+        return float(r @ r)
 
     def _see(self, c, level):
         """Take correlations at the penalty ``level``, and how they moved since the last ones."""
@@ -218,8 +221,6 @@ class Solver:
         self.before = self.c if moved else NOTHING
         self.rise = 1.0 / (self.level - level) if moved else 0.0
         self.c, self.level = c, level
-        # inner sums drift; these are fresh
-        self.work.g = c[self.work.index]
 
     def _certify(self, level, l1, l2, fresh=True):
         """Measure the gap at the penalty asked for, over all features; pass over X if ``fresh``."""
@@ -227,7 +228,11 @@ class Solver:
         if self.certain:
             squares, most = max(work.yy - (work.q + work.g) @ work.w, 0.0), 1.0
         else:
-            squares = self.squares = self._pass(level) if fresh else self.squares
+            if fresh:
+                self.squares = self._glance(level, l1) if self.coarse else self._pass(level)
+            squares = self.squares
+            if squares == np.inf:
+                return np.inf
             size = largest(0, self.c, self.factors, work.member, self.positive)
             if not np.isfinite(size):
                 return np.nan

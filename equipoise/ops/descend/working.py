@@ -6,7 +6,7 @@ from equipoise.ops.descend.follow import follow
 from equipoise.ops.descend.gram import agree, descend, measure, widen
 from equipoise.ops.descend.newton import inverse_of, newton
 
-# kept columns may take this share of X, or this many bytes
+# kept columns and X in bytes may take this share of X, or columns this many bytes
 SHARE, LEAST = 0.15, 1 << 21
 # features from which a block of kept columns is left as it is
 BLOCK = 128
@@ -159,8 +159,13 @@ class Working:
             self.memory.resize(room * room, refcheck=False)
             self.G = self.memory.reshape(room, room)
             widen(0, self.memory, old, stride, room)
-        if self.Z is not None and 8 * k * self.design.n > max(SHARE * self.design.X.nbytes, LEAST):
+        if self.Z is not None and 8 * k * self.design.n > self._most():
             self.Z = None
+
+    def _most(self):
+        """Give the bytes that kept columns may take."""
+        kept = self.design.coarse.kept.nbytes if self.design.coarse else 0
+        return max(SHARE * self.design.X.nbytes - kept, LEAST)
 
     def set(self, w):
         """Start from the coefficients ``w`` (k,) of these features."""
