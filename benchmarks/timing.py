@@ -14,7 +14,8 @@ class Plan:
 
     ``floor`` rounds are run all the same, and two if they take more than ``hard_seconds``.  Of a
     call that takes so long by itself the warm-up is the one sample; any other sample repeats its
-    call until it lasts ``sample_seconds``.
+    call until it lasts ``sample_seconds``.  Each sample comes after ``rest`` seconds in which the
+    threads of the contender before, which some libraries let spin, fall asleep.
     """
 
     min_rounds: int = 15
@@ -23,6 +24,7 @@ class Plan:
     hard_seconds: float = 6.0
     floor: int = 7
     sample_seconds: float = 3e-4
+    rest: float = 0.0
 
 
 @dataclass
@@ -84,6 +86,7 @@ def interleave(
     calls: dict[str, Callable[[], object]],
     plan: Plan,
     clock: Callable[[], float] = time.perf_counter,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> dict[str, Samples]:
     """Time all ``calls`` in rounds until each has had enough.
 
@@ -101,6 +104,7 @@ def interleave(
         while any(_wants(s, plan) for s in samples.values()):
             for name in turn(list(calls), round_):
                 if _may(samples[name], plan):
+                    sleep(plan.rest)
                     _add(samples[name], inner[name], *_sample(calls[name], inner[name], clock))
             round_ += 1
     finally:

@@ -75,3 +75,16 @@ def test_a_slow_peer_drops_out_after_its_floor(hard, rounds):
     samples = interleave(calls, plan, clock)
     assert len(samples["slow"].seconds) == rounds
     assert len(samples["ours"].seconds) == 10
+
+
+def test_each_sample_comes_after_a_rest_that_is_not_timed():
+    clock = Clock()
+
+    def sleep(seconds):
+        clock.now += seconds
+        clock.log.append("rest")
+
+    plan = Plan(min_rounds=2, min_seconds=0.0, floor=1, sample_seconds=1.0, rest=5.0)
+    samples = interleave({"a": clock.call("a", 1.0), "b": clock.call("b", 1.0)}, plan, clock, sleep)
+    assert clock.log == ["a", "b", *["rest", "a", "rest", "b"], *["rest", "b", "rest", "a"]]
+    assert samples["a"].seconds == samples["b"].seconds == [1.0, 1.0]
