@@ -42,18 +42,23 @@ def _normalize() -> Iterator[Job]:
 
 
 def _moments() -> Iterator[Job]:
+    from equipoise.ops.moments import op
+
+    for dtype in (torch.float32, torch.float64):
+        name = f"moments {str(dtype).removeprefix('torch.')}"
+        yield name, lambda dtype=dtype: op.SUMMARIZE.address(dtype)
+    yield "merge", lambda: op.MERGE.address(torch.float64)
+
+
+def _more_moments() -> Iterator[Job]:
     from equipoise.moments import CoMoments, Moments
 
+    y = np.zeros((64, 16))
+    yield "weighted", lambda: Moments.of(y, weights=np.ones(64))
     # small runs on the calling thread, large ones on the pool: two forms
     for rows in (64, 20_000):
-        for dtype in ("float32", "float64"):
-            x = np.zeros((rows, 16), dtype)
-            yield f"moments {dtype} {rows}", lambda x=x: Moments.of(x)
         x = np.zeros((rows, 16))
         yield f"comoments {rows}", lambda x=x: CoMoments.of(x)
-    y = np.zeros((64, 16))
-    yield "merge", lambda: Moments.of(y) + Moments.of(y)
-    yield "weighted", lambda: Moments.of(y, weights=np.ones(64))
 
 
 def _scaling() -> Iterator[Job]:
@@ -75,7 +80,8 @@ def _scaling() -> Iterator[Job]:
 
 def groups() -> list[list[Job]]:
     """Give the kernels, long groups first; what Numba keeps in one index is one group."""
-    return [[*_moments()], [*_scaling()], *([job] for job in _normalize())]
+    alone = (*_moments(), *_normalize())
+    return [[*_scaling()], [*_more_moments()], *([job] for job in alone)]
 
 
 def _compile(jobs: list[Job], report: Report) -> None:

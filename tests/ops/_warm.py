@@ -1,4 +1,4 @@
-"""A program: call layers forward and backward; print which of the compiler's modules came along.
+"""A program: call layers and sum moments; print which of the compiler's modules came along.
 
 Run as its own process, for what is imported stays.
 """
@@ -25,6 +25,8 @@ def main():
         y = layer(given)
         y.backward(torch.randn_like(y))
     assert x.grad.isfinite().all()
+    moments = [eq.Moments.of(x.detach().double().flatten(2).numpy()) for _ in range(2)]
+    assert (moments[0] + moments[1]).count.min() == 8
     print(*sorted({"numba", "scipy"} & set(sys.modules)))
 
 

@@ -36,7 +36,7 @@ def test_names_are_unique_and_cover_the_kernels():
     assert len(set(found)) == len(found)
     for group in (*PARTS, *SCALING):
         assert any(name.startswith(group) for name in found), group
-    for group in (*SCALING, "moments"):
+    for group in SCALING:
         for dtype in ("float32", "float64"):
             # one on the calling thread, one on the pool
             assert sum(name.startswith(f"{group} {dtype}") for name in found) == 2, (group, dtype)

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from equipoise.ops.moments import inputs
-from equipoise.ops.moments.gram import gram
 
 # values in a chunk: a megabyte of float64, and at least the rows that keep the products busy
 CHUNK = 1 << 17
@@ -65,6 +64,9 @@ def _products(d, weights):
     """Give Σ w d dᵀ over the rows of ``d``."""
     if isinstance(d, torch.Tensor):
         return d.T @ (d if weights is None else d * weights[:, None])
+    # imports Numba
+    from equipoise.ops.moments.gram import gram
+
     (n, p), (rows, columns) = d.shape, (-(-size // 4) * 4 for size in d.shape)
     padded, factors = np.zeros((rows, columns)), np.zeros(rows)
     padded[:n, :p] = d

@@ -26,17 +26,26 @@ from equipoise.ops.moments.strips import (
     add_omit,
     add_plain,
 )
+from equipoise.ops.moments.words import (
+    COLUMNS,
+    COUNT,
+    EXTREMES_ONLY,
+    FIELDS,
+    M2,
+    MAX,
+    MEAN,
+    MERGED,
+    MIN,
+    NANS,
+    OUT,
+    PLAN,
+    REST,
+    STATE_A,
+    STATE_B,
+    X,
+)
 from equipoise.ops.sweep.call import pointer_at
-from equipoise.ops.sweep.loop import AFTER, BEFORE, HEAD, SCRATCH
-
-# what the kernels are told: an address of numbers, whether extremes are enough, the address of
-# the state to fill, and `layout.plan`; or two states' addresses, a third's, and their columns
-X, EXTREMES_ONLY, OUT, PLAN = range(HEAD, HEAD + 4)
-STATE_A, STATE_B, MERGED, COLUMNS = range(HEAD, HEAD + 4)
-
-# rows of a state; rest is what rounding the mean to float64 lost
-COUNT, MEAN, M2, MIN, MAX, NANS, REST = range(7)
-FIELDS = 7
+from equipoise.ops.sweep.loop import AFTER, BEFORE, SCRATCH
 
 # values in a group of rows, three of which share the second-level cache; and the rows of a group:
 # enough to hide the reading and writing of sums, and no long runs of roundings.  The same for

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from equipoise.ops.moments import cpu, inputs, reference, weighted
+from equipoise.ops.moments import inputs, reference
 from equipoise.ops.moments.layout import layout, matrix
+from equipoise.ops.moments.words import COUNT, FIELDS, MAX, MEAN, MIN, NANS, OUT, X
 from equipoise.ops.sweep.tasks import TaskKernel, copy_of, floats_of, words_of
 
-FIELDS = cpu.FIELDS
 SUMMARIZE = TaskKernel("equipoise.ops.moments.cpu", "summarize")
 MERGE = TaskKernel("equipoise.ops.moments.cpu", "merge")
 _NO_FLOATS = floats_of()
-_EXTREMES = np.array([cpu.COUNT, cpu.NANS, cpu.MIN, cpu.MAX])
+_EXTREMES = np.array([COUNT, NANS, MIN, MAX])
 _DTYPES = {"f": torch.float32, "d": torch.float64}
 # values converted at once: half a megabyte of float64 on the CPU
 PIECE = 1 << 16
@@ -29,7 +29,7 @@ DEVICE_PIECE = 1 << 24
 def empty(columns: int, device: torch.device | None = None):
     """Give the state of no sample: merged with any other it gives that other."""
     state = np.zeros((FIELDS, columns))
-    state[cpu.MEAN], state[cpu.MIN], state[cpu.MAX] = np.nan, np.inf, -np.inf
+    state[MEAN], state[MIN], state[MAX] = np.nan, np.inf, -np.inf
     on_cpu = device is None or device.type == "cpu"
     return state if on_cpu else torch.from_numpy(state).to(device)
 
@@ -97,8 +97,8 @@ def _sweep(x, offset, plan, extremes=False):
     """Give the state (7, columns) of what the plan names of x's memory, ``offset`` values on."""
     out = np.empty((FIELDS, plan[2]))
     words = copy_of(_words(plan, extremes))
-    words[cpu.X] = x.__array_interface__["data"][0] + offset * x.itemsize
-    words[cpu.OUT] = out.__array_interface__["data"][0]
+    words[X] = x.__array_interface__["data"][0] + offset * x.itemsize
+    words[OUT] = out.__array_interface__["data"][0]
     SUMMARIZE(x.nbytes, _DTYPES[x.dtype.char], words, _NO_FLOATS)
     return out
 
@@ -153,6 +153,9 @@ def _by_pieces(x, axes, weights):
 
 def _piece(x, weights):
     if weights is not None:
+        # imports Numba
+        from equipoise.ops.moments import weighted
+
         out = np.empty((FIELDS, x.shape[1]))
         weighted.summarize_weighted(
             0, inputs.widen(x, np.float64), inputs.widen(weights, np.float64), out

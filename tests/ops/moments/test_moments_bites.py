@@ -14,7 +14,7 @@ import pytest
 from exact import assert_exact
 from strip_sums import FORMS, add
 
-from equipoise.ops.moments import cpu, formula, layout, strips, weighted
+from equipoise.ops.moments import cpu, formula, layout, strips, weighted, words
 from equipoise.ops.sweep import loop
 
 CONSTANTS = (
@@ -29,7 +29,8 @@ def as_python(modules, edits):
     names = {
         "inline": lambda f: f,
         "Kernel": lambda f: lambda work, *args: f(*args),
-        **{name: getattr(loop, name) for name in ("AFTER", "BEFORE", "HEAD", "SCRATCH")},
+        **{name: getattr(loop, name) for name in ("AFTER", "BEFORE", "SCRATCH")},
+        **{name: value for name, value in vars(words).items() if name.isupper()},
         "window": lambda x, start, size: x[start : start + size],
         **{name: partial(add, form) for name, form in FORMS.items()},
         **{name: getattr(strips, name) for name in CONSTANTS},
