@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import equipoise as eq
-from equipoise.ops.moments.gram import gram
+from equipoise.ops.moments import gram as kernel
 
 quick = settings(deadline=None, max_examples=30)
 
@@ -292,9 +292,9 @@ def broken_merge(monkeypatch):
 
 
 def broken_products(monkeypatch):
-    from equipoise.ops.moments import comoments
 
-    monkeypatch.setattr(comoments, "gram", lambda work, z, w, out: gram(work, z, w * (w == 1), out))
+    gram = kernel.gram
+    monkeypatch.setattr(kernel, "gram", lambda work, z, w, out: gram(work, z, w * (w == 1), out))
 
 
 @pytest.mark.parametrize("break_it", [broken_centring, broken_merge, broken_products])
