@@ -9,26 +9,7 @@ from tolerances import FLOAT32, RUNNING, SAME_FORMULA, assert_near
 pytestmark = [ours_only, pytest.mark.usefixtures("one_thread", "kernels")]
 if not IS_TORCH:
     from equipoise import functional, nn
-    from equipoise.ops.normalize import again, again_channels, guards
-
-
-@pytest.fixture
-def taken(monkeypatch):
-    """Count the steps, forward and backward, that take the short way."""
-    again._kept.clear()
-    counts = {"forward": 0, "backward": 0}
-
-    def spy(name, way):
-        def call(self, *args):
-            counts[name] += 1
-            return way(self, *args)
-
-        monkeypatch.setattr(again_channels.Channels, name, call)
-
-    for name in counts:
-        spy(name, getattr(again_channels.Channels, name))
-    yield counts
-    again._kept.clear()
+    from equipoise.ops.normalize import again, guards
 
 
 def steps(layer, layout="contiguous", count=2, dims=2, dtype=torch.float32):

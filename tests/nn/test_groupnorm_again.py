@@ -13,30 +13,12 @@ from torch.nn import functional as F
 pytestmark = [ours_only, pytest.mark.usefixtures("one_thread", "kernels")]
 if not IS_TORCH:
     from equipoise import functional, nn
-    from equipoise.ops.normalize import again, again_channels, guards
+    from equipoise.ops.normalize import again, guards
 
 SAMPLES = [
     row for row in ROWS if row.extra == "add" and not dict(row.options).get("track_running_stats")
 ]
 GROUPS = SAMPLES[0]
-
-
-@pytest.fixture
-def taken(monkeypatch):
-    """Count the calls, forward and backward, that take the short way."""
-    monkeypatch.setattr(again, "_kept", {})
-    counts = {"forward": 0, "backward": 0}
-
-    def spy(name, way):
-        def call(self, *args):
-            counts[name] += 1
-            return way(self, *args)
-
-        monkeypatch.setattr(again_channels.Channels, name, call)
-
-    for name in counts:
-        spy(name, getattr(again_channels.Channels, name))
-    return counts
 
 
 def assert_same(first, second):

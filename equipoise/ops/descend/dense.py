@@ -7,7 +7,7 @@ depend on the number of threads.
 import numpy as np
 from numba import prange
 
-from equipoise.ops.descend.fetch import fetch_run
+from equipoise.ops.fetch import fetch_run
 from equipoise.ops.jit import Kernel, fast, inline, window
 
 # rows whose vectors stay in the first-level cache beside the columns

@@ -7,7 +7,7 @@ pieces that are whole lines on either side.
 import numpy as np
 from numba import prange
 
-from equipoise.ops.descend.fetch import fetch_down, fetch_run
+from equipoise.ops.fetch import fetch_down, fetch_run
 from equipoise.ops.jit import Kernel, inline, window
 
 # rows that a thread takes at once

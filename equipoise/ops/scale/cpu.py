@@ -8,8 +8,8 @@ where rows do, a line is a piece of one column and its coefficients are two numb
 import numpy as np
 from numba import prange
 
+from equipoise.ops.fetch import fetch_run
 from equipoise.ops.jit import Kernel, inline, window
-from equipoise.ops.scale.fetch import fetch
 
 # values in a line, so that its coefficients stay in the first-level cache
 LINE = 1024
@@ -112,7 +112,7 @@ def _lines(t, x, y, a, b, c, plan, form):
                 k = min(STEP, n - first)
                 source, mapped = window(x, start + first, k), window(buffer, 0, k)
                 step_a, step_b = window(line_a, first, k), window(line_b, first, k)
-                fetch(source, AHEAD)
+                fetch_run(source, AHEAD, source.shape[0])
                 infinite |= _line(form, source, mapped, step_a, step_b, c)
                 if form != CHECK:
                     _store(mapped, source)

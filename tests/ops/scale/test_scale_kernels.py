@@ -103,7 +103,7 @@ def as_python(edits):
         "Kernel": lambda f: lambda work, *args: f(*args),
         "prange": range,
         "window": lambda x, start, size: x[start : start + size],
-        "fetch": lambda x, ahead: None,
+        "fetch_run": lambda x, at, size: None,
     }
     source = Path(cpu.__file__).read_text()
     source = re.sub(r"^from (equipoise|numba)\S* import .*$", "", source, flags=re.MULTILINE)
