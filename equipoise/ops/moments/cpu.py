@@ -53,7 +53,7 @@ from equipoise.ops.sweep.loop import AFTER, BEFORE, SCRATCH
 GROUP = 1 << 12
 MIN_ROWS, MAX_ROWS = 8, 64
 # rows that the first shift is the mean of
-SAMPLES = 32
+SAMPLES = 16
 # a shift of few digits leaves squares of few digits, whose sums are rounded by ties: always down,
 # 16 ulp in a float32 column.  A factor of many digits, near 1, makes roundings fall either way.
 UNEVEN = 0.9999987065432109
@@ -62,26 +62,26 @@ PASSES = 4
 
 
 @inline
-def _add(x, start, rows, step, lanes, sums, form):
+def _add(x, start, rows, step, lanes, sums, ends, form):
     if form == PLAIN:
-        add_plain(x, start, rows, step, lanes, sums)
+        add_plain(x, start, rows, step, lanes, sums, ends)
     elif form == OMIT:
-        add_omit(x, start, rows, step, lanes, sums)
+        add_omit(x, start, rows, step, lanes, sums, ends)
     elif form == EXTREMES:
-        add_extremes(x, start, rows, step, lanes, sums)
+        add_extremes(x, start, rows, step, lanes, sums, ends)
     else:
-        add_extremes_omit(x, start, rows, step, lanes, sums)
+        add_extremes_omit(x, start, rows, step, lanes, sums, ends)
 
 
 @inline
-def _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, form):
+def _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, ends, form):
     """Sum a block anew: ``runs`` runs, each of ``rows`` full rows and a last one of ``tail``."""
     for j in range(lanes):
         sums[j + TOTAL] = 0.0
         sums[j + SQUARES] = 0.0
-        sums[j + LOW] = np.inf
-        sums[j + HIGH] = -np.inf
-        sums[j + MISSING] = 0.0
+        ends[j + LOW] = np.inf
+        ends[j + HIGH] = -np.inf
+        ends[j + MISSING] = 0.0
     group = max(GROUP // lanes, MIN_ROWS)
     # extremes are never rounded
     if form == PLAIN or form == OMIT:
@@ -89,12 +89,12 @@ def _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, form):
     for run in range(runs):
         o = start + run * run_step
         for i in range(0, rows, group):
-            _add(x, o + i * step, min(group, rows - i), step, lanes, sums, form)
-        _add(x, o + rows * step, 1, 0, tail, sums, form)
+            _add(x, o + i * step, min(group, rows - i), step, lanes, sums, ends, form)
+        _add(x, o + rows * step, 1, 0, tail, sums, ends, form)
 
 
 @inline
-def _guess_shift(x, start, samples, step, width, sums):
+def _guess_shift(x, start, samples, step, width, sums, ends):
     """Set each column's shift to the mean of its first samples: with an infinity, to the first.
 
     The first counts as 0 where it is not finite.
@@ -103,10 +103,12 @@ def _guess_shift(x, start, samples, step, width, sums):
         first = np.float64(x[start + c])
         sums[c] = first if abs(first) < np.inf else 0.0
         sums[c + TOTAL] = 0.0
-        sums[c + MISSING] = 0.0
-    _add(x, start, samples, step, width, sums, OMIT)
+        ends[c + MISSING] = 0.0
+    # in groups, as the sums that follow: rows ahead are fetched meanwhile
+    for i in range(0, samples, MIN_ROWS):
+        _add(x, start + i * step, min(MIN_ROWS, samples - i), step, width, sums, ends, OMIT)
     for c in range(width):
-        count = max(samples - sums[c + MISSING], 1.0)
+        count = max(samples - ends[c + MISSING], 1.0)
         shift = sums[c] + sums[c + TOTAL] / count * UNEVEN
         sums[c] = shift if abs(shift) < np.inf else sums[c]
 
@@ -118,7 +120,7 @@ def _copy_shift(width, lanes, sums):
 
 
 @inline
-def _fold_lanes(width, lanes, sums):
+def _fold_lanes(width, lanes, sums, ends):
     """Add the lanes of each column up into its first, by halves; tell if all totals are finite."""
     while lanes > width:
         keep = (lanes // width + 1) // 2 * width
@@ -126,9 +128,9 @@ def _fold_lanes(width, lanes, sums):
             o = keep + j
             sums[j + TOTAL] += sums[o + TOTAL]
             sums[j + SQUARES] += sums[o + SQUARES]
-            sums[j + LOW] = min(sums[j + LOW], sums[o + LOW])
-            sums[j + HIGH] = max(sums[j + HIGH], sums[o + HIGH])
-            sums[j + MISSING] += sums[o + MISSING]
+            ends[j + LOW] = min(ends[j + LOW], ends[o + LOW])
+            ends[j + HIGH] = max(ends[j + HIGH], ends[o + HIGH])
+            ends[j + MISSING] += ends[o + MISSING]
         lanes = keep
     zero = 0.0
     for c in range(width):
@@ -137,11 +139,11 @@ def _fold_lanes(width, lanes, sums):
 
 
 @inline
-def _move_shift(width, size, sums):
+def _move_shift(width, size, sums, ends):
     """Move the shifts that lie far from their mean; tell whether any moved."""
     moved = False
     for c in range(width):
-        count, total = size - sums[c + MISSING], sums[c + TOTAL]
+        count, total = size - ends[c + MISSING], sums[c + TOTAL]
         if count > 0.0 and is_far(count, total, sums[c + SQUARES]):
             mean = sums[c] + total / count
             if abs(mean) < np.inf and mean != sums[c]:
@@ -151,20 +153,20 @@ def _move_shift(width, size, sums):
 
 
 @inline
-def _absorb(width, size, sums, state, first, extremes):
+def _absorb(width, size, sums, ends, state, first, extremes):
     """Merge the block's columns into ``state[:, first : first + width]``."""
     for c in range(width):
         k = first + c
-        state[MIN, k] = min(state[MIN, k], sums[c + LOW])
-        state[MAX, k] = max(state[MAX, k], sums[c + HIGH])
-        state[NANS, k] += sums[c + MISSING]
+        state[MIN, k] = min(state[MIN, k], ends[c + LOW])
+        state[MAX, k] = max(state[MAX, k], ends[c + HIGH])
+        state[NANS, k] += ends[c + MISSING]
         if extremes:
-            state[COUNT, k] += size - sums[c + MISSING]
+            state[COUNT, k] += size - ends[c + MISSING]
     if extremes:
         return
     for c in range(width):
         k = first + c
-        count = size - sums[c + MISSING]
+        count = size - ends[c + MISSING]
         _, m2 = from_shifted(count, sums[c], sums[c + TOTAL], sums[c + SQUARES])
         mean, rest = split(sums[c], sums[c + TOTAL] / max(count, 1.0))
         state[COUNT, k], state[MEAN, k], state[REST, k], state[M2, k] = merge_split(
@@ -213,7 +215,7 @@ def _geometry(plan, block, column):
 
 
 @inline
-def _blocks(x, plan, first, last, column, sums, extremes, state):
+def _blocks(x, plan, first, last, column, sums, ends, extremes, state):
     """Summarise the blocks ``first`` to ``last`` of one column tile into ``state``."""
     width = min(plan[5], plan[2] - column)
     # only the last of several tiles is narrower, and tiles hold one row a lane
@@ -227,20 +229,20 @@ def _blocks(x, plan, first, last, column, sums, extremes, state):
         )
         size = np.float64(n)
         if not extremes:
-            _guess_shift(x, start, samples, sample_step, width, sums)
+            _guess_shift(x, start, samples, sample_step, width, sums, ends)
         for left in range(PASSES - 1, -1, -1):
             _copy_shift(width, lanes, sums)
-            _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, form)
-            if not _fold_lanes(width, lanes, sums) and form == plain:
+            _add_block(x, start, runs, run_step, rows, step, lanes, tail, sums, ends, form)
+            if not _fold_lanes(width, lanes, sums, ends) and form == plain:
                 form = omit
-            elif left == 0 or extremes or not _move_shift(width, size, sums):
+            elif left == 0 or extremes or not _move_shift(width, size, sums, ends):
                 break
-        _absorb(width, size, sums, state, column, extremes)
+        _absorb(width, size, sums, ends, state, column, extremes)
         # a block with NaNs is likely followed by another; the bits are the same either way
         if form == omit:
             form = plain
             for c in range(width):
-                form = omit if sums[c + MISSING] > 0.0 else form
+                form = omit if ends[c + MISSING] > 0.0 else form
 
 
 @inline
@@ -253,11 +255,11 @@ def _summarize(x, plan, task, extremes, parts):
         group, tile = task % groups, task // groups
     else:
         group, tile = task // tiles, task % tiles
-    sums = np.empty(6 * PITCH)
+    sums, ends = np.empty(3 * PITCH), np.empty(6 * PITCH, x.dtype)
     first, last = group * blocks // groups, (group + 1) * blocks // groups
     clear(parts[group, :, tile * span : (tile + 1) * span])
     for column in range(tile * span, min((tile + 1) * span, columns), width):
-        _blocks(x, plan, first, last, column, sums, extremes, parts[group])
+        _blocks(x, plan, first, last, column, sums, ends, extremes, parts[group])
 
 
 @inline

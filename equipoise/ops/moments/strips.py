@@ -18,6 +18,9 @@ from equipoise.ops.moments.layout import RUN as LANES
 # power of two, so that they do not compete for the same cache sets, and for a last strip
 PITCH = MAX_LANES + 16
 SHIFT, TOTAL, SQUARES, LOW, HIGH, MISSING = (k * PITCH for k in range(6))
+# the sums are float64; what no rounding touches has the type of the values and an array of its own
+# (at the same places), and merges without a conversion
+ENDS = (LOW, HIGH, MISSING)
 
 # what is summed: all but MISSING, where NaNs spoil their TOTAL; or all.  Where extremes are enough
 # TOTAL sums the values times 0, which only NaNs and infinities spoil, or MISSING counts NaNs
@@ -47,10 +50,11 @@ class _Strips:
 
     def __init__(self, context, builder, signature, args, form):
         self.b, self.summed = builder, _SUMMED[form]
-        x, start, self.rows, self.step, self.lanes, sums = args
+        x, start, self.rows, self.step, self.lanes, sums, ends = args
         kinds = signature.args
         self.x = builder.gep(context.make_array(kinds[0])(context, builder, x).data, [start])
-        self.sums = context.make_array(kinds[-1])(context, builder, sums).data
+        self.sums = context.make_array(kinds[-2])(context, builder, sums).data
+        self.ends = context.make_array(kinds[-1])(context, builder, ends).data
         self.element = context.get_data_type(kinds[0].dtype)
         self.size = context.get_abi_sizeof(self.element)
         self.stored = ir.VectorType(self.element, LANES)
@@ -79,7 +83,7 @@ class _Strips:
         slots = {k: cgutils.alloca_once(b, kind) for k, kind in kinds.items()}
         for k, slot in slots.items():
             b.store(_all(kinds[k], _START.get(k, 0.0)), slot)
-        shift = b.load(self._field(lane, SHIFT), align=8)
+        shift = b.load(self._field(lane, SHIFT, _WIDE), align=8)
         with cgutils.for_range(b, self.rows, intp=_WORD) as loop:
             # a single strip of whole rows lies in line, which the processor sees by itself
             with b.if_then(b.icmp_signed(">", self.lanes, _WORD(LANES))):
@@ -90,7 +94,8 @@ class _Strips:
             for k, value in self._add(values, shift, sums).items():
                 b.store(value, slots[k])
         for k, slot in slots.items():
-            self._keep(k, self._widen(b.load(slot)), lane, mask)
+            value = b.load(slot)
+            self._keep(k, value if k in ENDS else self._widen(value), lane, mask)
 
     def _fetch(self):
         """Emit the prefetch of the next 16 values of rows further on, row after row."""
@@ -146,35 +151,37 @@ class _Strips:
         beyond = self.b.fcmp_ordered("<" if k == LOW else ">", value, than)
         return self.b.select(beyond, value, than)
 
-    def _field(self, lane, offset):
-        at = self.b.gep(self.sums, [self.b.add(lane, _WORD(offset))])
-        return self.b.bitcast(at, _WIDE.as_pointer())
+    def _field(self, lane, k, kind):
+        fields = self.ends if k in ENDS else self.sums
+        at = self.b.gep(fields, [self.b.add(lane, _WORD(k))])
+        return self.b.bitcast(at, kind.as_pointer())
 
     def _widen(self, value):
         return value if value.type == _WIDE else self.b.fpext(value, _WIDE)
 
     def _keep(self, k, value, lane, mask):
         """Emit the merge of what a strip summed into its lanes in memory."""
-        b, at = self.b, self._field(lane, k)
-        before = b.load(at, align=8)
+        b, at = self.b, self._field(lane, k, value.type)
+        align = self.size if k in ENDS else 8
+        before = b.load(at, align=align)
         merged = self._further(k, value, before) if k in _START else b.fadd(before, value)
         # lanes beyond the row may be others' own
-        b.store(merged if mask is None else b.select(mask, merged, before), at, align=8)
+        b.store(merged if mask is None else b.select(mask, merged, before), at, align=align)
 
 
 def _emits(form):
-    def strips(typingctx, x, start, rows, step, lanes, sums):
+    def strips(typingctx, x, start, rows, step, lanes, sums, ends):
         def codegen(context, builder, signature, args):
             _Strips(context, builder, signature, args, form).emit()
             return context.get_dummy_value()
 
-        return types.none(x, *(types.int64,) * 4, sums), codegen
+        return types.none(x, *(types.int64,) * 4, sums, ends), codegen
 
     return strips
 
 
-# add ``rows`` rows of ``lanes`` values, ``step`` apart, from x[start] on to the lanes of ``sums``,
-# whose fields begin at SHIFT to MISSING
+# add ``rows`` rows of ``lanes`` values, ``step`` apart, from x[start] on to the lanes of ``sums``
+# and ``ends``, whose fields begin at SHIFT to MISSING
 add_plain = emits(_emits(PLAIN))
 add_omit = emits(_emits(OMIT))
 add_extremes = emits(_emits(EXTREMES))

@@ -16,8 +16,8 @@ from equipoise.ops.moments.strips import (
 )
 
 
-def add(form, x, start, rows, step, lanes, sums):
-    """Add rows of ``lanes`` values, ``step`` apart, on to the lanes of ``sums``."""
+def add(form, x, start, rows, step, lanes, sums, ends):
+    """Add rows of ``lanes`` values, ``step`` apart, on to the lanes of ``sums`` and ``ends``."""
     every = np.arange(lanes)
     v = x[start + step * np.arange(rows)[:, None] + every].astype(np.float64)
     known = ~np.isnan(v)
@@ -28,9 +28,9 @@ def add(form, x, start, rows, step, lanes, sums):
         sums[TOTAL + every] += d.sum(0)
         sums[SQUARES + every] += (d * d).sum(0)
     if form in (OMIT, EXTREMES_OMIT):
-        sums[MISSING + every] += (~known).sum(0)
-    sums[LOW + every] = np.fmin.reduce(np.vstack([sums[LOW + every], v]))
-    sums[HIGH + every] = np.fmax.reduce(np.vstack([sums[HIGH + every], v]))
+        ends[MISSING + every] += (~known).sum(0)
+    ends[LOW + every] = np.fmin.reduce(np.vstack([ends[LOW + every], v]))
+    ends[HIGH + every] = np.fmax.reduce(np.vstack([ends[HIGH + every], v]))
 
 
 FORMS = {

@@ -142,7 +142,7 @@ BREAKS = {
     "no redo where the shift is far": {"if abs(mean) < np.inf and mean != sums[c]:": "if False:"},
     "a redo without clearing": {"        sums[j + SQUARES] = 0.0\n": ""},
     "the last group of rows lost": {"range(0, rows, group)": "range(0, rows - group, group)"},
-    "the tail lost": {"_add(x, o + rows * step, 1, 0, tail, sums, form)": "pass"},
+    "the tail lost": {"_add(x, o + rows * step, 1, 0, tail, sums, ends, form)": "pass"},
     "the last tile of columns lost": {
         "task % tiles\n": "task % tiles\n    if tiles > 1 and tile == tiles - 1:\n        return\n"
     },
@@ -171,13 +171,13 @@ def test_a_broken_kernel_is_caught(broken):
 EXTREME_BREAKS = {
     "the last group of rows lost": {"range(0, rows, group)": "range(0, rows - group, group)"},
     "the lowest of a lane lost": {
-        "sums[j + LOW] = min(sums[j + LOW], sums[o + LOW])": "pass",
+        "ends[j + LOW] = min(ends[j + LOW], ends[o + LOW])": "pass",
     },
     "the highest of a block lost": {
-        "state[MAX, k] = max(state[MAX, k], sums[c + HIGH])": "pass",
+        "state[MAX, k] = max(state[MAX, k], ends[c + HIGH])": "pass",
     },
-    "NaNs of a lane lost": {"sums[j + MISSING] += sums[o + MISSING]": "pass"},
-    "the last block's extremes kept": {"        sums[j + HIGH] = -np.inf\n": ""},
+    "NaNs of a lane lost": {"ends[j + MISSING] += ends[o + MISSING]": "pass"},
+    "the last block's extremes kept": {"        ends[j + HIGH] = -np.inf\n": ""},
     "NaNs not looked for": {"and form == plain:": "and False:"},
     "NaNs looked for but not counted": {
         "else (PLAIN, OMIT)": "else (PLAIN, OMIT)\n    omit = plain"

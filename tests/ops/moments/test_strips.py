@@ -16,16 +16,16 @@ SHAPES = ((0, 16, 16), (1, 5, 0), (7, 16, 16), (3, 0, 1), (2, 40, 40), (9, 33, 5
 
 def compiled(function):
     @numba.njit(error_model="numpy")
-    def call(x, start, rows, step, lanes, sums):
-        function(x, start, rows, step, lanes, sums)
+    def call(x, start, rows, step, lanes, sums, ends):
+        function(x, start, rows, step, lanes, sums, ends)
 
     return call
 
 
-def start_sums(rng):
-    sums = rng.integers(-9, 9, 6 * PITCH).astype(np.float64)
-    sums[LOW : LOW + PITCH], sums[HIGH : HIGH + PITCH] = np.inf, -np.inf
-    return sums
+def start_sums(rng, dtype):
+    sums, ends = rng.integers(-9, 9, (2, 6 * PITCH)).astype(np.float64)
+    ends[LOW : LOW + PITCH], ends[HIGH : HIGH + PITCH] = np.inf, -np.inf
+    return sums[: 3 * PITCH].copy(), ends.astype(dtype)
 
 
 def check(call, form, dtypes=(np.float32, np.float64)):
@@ -39,11 +39,12 @@ def check(call, form, dtypes=(np.float32, np.float64)):
             if where.size > 9:
                 x[rng.permutation(where.ravel())[:9]] = np.nan
                 x[where.flat[0]], x[where.flat[-1]] = -1000, 1000
-            got = start_sums(rng)
-            expected = got.copy()
-            call(x, 3, rows, step, lanes, got)
-            add(form, x, 3, rows, step, lanes, expected)
-            np.testing.assert_array_equal(got, expected)
+            got = start_sums(rng, dtype)
+            expected = [v.copy() for v in got]
+            call(x, 3, rows, step, lanes, *got)
+            add(form, x, 3, rows, step, lanes, *expected)
+            for mine, theirs in zip(got, expected, strict=True):
+                np.testing.assert_array_equal(mine, theirs)
 
 
 @pytest.mark.parametrize("name", FORMS)
