@@ -31,8 +31,7 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
     'whole'
     """
     path = Path(os.path.expanduser(path))
-    if path.is_dir():
-        raise UsageError(f"cannot write to {path}: it is a folder; name a file in it")
+    require_file(path)
     try:
         handle, name = _open(path)
     except OSError as error:
@@ -56,6 +55,14 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
         if named:
             with contextlib.suppress(OSError):
                 os.unlink(name)
+
+
+def require_file(path: Path) -> None:
+    """Refuse to write over what is no file: a folder, or a device, which would be gone."""
+    if path.is_dir():
+        raise UsageError(f"cannot write to {path}: it is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"cannot write to {path}: it is a pipe or a device; name a file")
 
 
 def _open(path: Path) -> tuple[int, str]:

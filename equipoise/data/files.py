@@ -2,6 +2,7 @@
 
 import glob
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,12 +44,14 @@ def find(source) -> list[File]:
     """
     sources = source if isinstance(source, list | tuple) else [source]
     files = [_file(path) for one in sources for path in _expand(os.fspath(one))]
-    seen = [f.path for f in files]
-    twice = next((p for p in seen if seen.count(p) > 1), None) if len(set(seen)) < len(seen) else 0
-    if twice:
-        raise UsageError(
-            f"each file must be named once, or its rows count twice; got {twice} again"
-        )
+    seen = set()
+    for file in files:
+        place = os.path.abspath(file.path)
+        if place in seen:
+            raise UsageError(
+                f"each file must be named once, or its rows count twice; got {file.path} again"
+            )
+        seen.add(place)
     return files
 
 
@@ -112,6 +115,9 @@ def format_of(path: str | os.PathLike) -> str:
 
 def _file(path: str) -> File:
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            # a pipe can be read only once, and opening it may wait forever
+            raise UsageError(f"{path} must be a file; it is a pipe or a device")
         with open(path, "rb") as file:
             magic = file.read(4)
             state = os.fstat(file.fileno())

@@ -34,6 +34,8 @@ class Table:
     files : list of File
     names : tuple of str
         The wanted columns, the same in every file.
+    every : tuple of str
+        All columns of the first file; where some are chosen, others may have more.
     size : int
         Bytes of all files.
     """
@@ -42,9 +44,11 @@ class Table:
         self.files = find(source)
         self.choice = choice or Choice()
         self.size = sum(f.size for f in self.files)
-        readers = [self._reader(i) for i in range(len(self.files))]
-        self.names = readers[0].names
-        self.every = tuple(self._schema_names)
+        first = self._reader(0)
+        self.names, self.every = first.names, first.every
+        # by name from here on: a position may be another column's in the next file
+        self.choice = Choice(None if self.choice.columns is None else first.names, first.y)
+        readers = [first, *(self._reader(i) for i in range(1, len(self.files)))]
         self._dtype = max((r.dtype for r in readers), key=lambda d: d.itemsize)
         self.rows = batch_rows(len(self.names), batch_size)
 
@@ -62,12 +66,11 @@ class Table:
         return FORMATS[file.format](file)
 
     def _agreed(self, rows, file: File) -> Reader:
-        names = rows.schema.names
-        if not hasattr(self, "_schema_names"):
-            self._schema_names = names
-        if self.choice.columns is None and names != self._schema_names:
-            raise UsageError(_other_columns(self.files[0], self._schema_names, file, names))
-        return Reader(rows.schema, self.choice, file.path)
+        names = tuple(rows.schema.names)
+        every = getattr(self, "every", names)
+        if self.choice.columns is None and names != every:
+            raise UsageError(_other_columns(self.files[0], every, file, names))
+        return Reader(rows.schema, self.choice, file.path, every)
 
     def blocks(self, after: Position | None = None) -> Iterator[tuple[Block, Position]]:
         """Give blocks and the position behind each, from ``after`` on."""

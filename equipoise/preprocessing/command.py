@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from equipoise import preprocessing
-from equipoise._atomic import replacing
+from equipoise._atomic import replacing, require_file
 from equipoise.data.ahead import ahead
 from equipoise.data.columnar import arrow
 from equipoise.data.files import PACKED, format_of
@@ -144,8 +144,7 @@ def _require_place(out: str, endings: Sequence[str]) -> None:
     if endings and path.suffix.lower() not in endings:
         packed = " (pack it afterwards)" if path.suffix.lower() in PACKED else ""
         raise UsageError(f"the output must end in one of {', '.join(endings)}{packed}; got {out}")
-    if path.is_dir():
-        raise UsageError(f"cannot write to {out}: it is a folder; name a file in it")
+    require_file(path)
     if not path.parent.is_dir():
         raise UsageError(f"cannot write {out}: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK):
@@ -183,5 +182,5 @@ def show(path: str) -> None:
     if not console.is_terminal:
         # a file or pipe has room for every column
         console = Console(width=200)
-    for part in view.lines(saved.load(path), path):
+    for part in view.lines(saved.load(path), path, console):
         console.print(part, soft_wrap=isinstance(part, view.Text))

@@ -65,7 +65,7 @@ def _split(scaler) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
             continue
         array = np.asarray(value)
         if value is not None and array.dtype.kind in "fiub" and not isinstance(value, bool):
-            tensors[_FITTED + name] = np.ascontiguousarray(array)
+            tensors[_FITTED + name] = array
         else:
             words[name] = _plain(value)
     return tensors, words
@@ -97,7 +97,8 @@ def write(path: str | os.PathLike, tensors, kind: str, words: dict[str, Any]) ->
     """
     words = {"format_version": FORMAT_VERSION, "equipoise": __version__, **words}
     metadata = {kind: _json(words, "parameters and column names")}
-    data = to_bytes({k: np.ascontiguousarray(v) for k, v in tensors.items()}, metadata)
+    # np.ascontiguousarray would give a number an axis
+    data = to_bytes({k: np.asarray(v, order="C") for k, v in tensors.items()}, metadata)
     with replacing(path) as draft, open(draft, "wb") as file:
         file.write(data)
 

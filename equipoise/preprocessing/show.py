@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -12,8 +13,11 @@ WIDTH = 16
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-def lines(scaler, path: str) -> Iterator[Any]:
-    """Give what `equipoise scale show` prints: a line, the table, a line on the pictures."""
+def lines(scaler, path: str, console: Console) -> Iterator[Any]:
+    """Give what `equipoise scale show` prints: a line, the table, a line on the pictures.
+
+    The pictures are left out where the console has no room for them.
+    """
     given = {k: v for k, v in scaler.get_params(deep=False).items() if k not in ("copy", "columns")}
     options = ", ".join(f"{k}={v!r}" for k, v in given.items())
     yield Text(f"{path}: {type(scaler).__name__}({options}), {_rows(scaler)}")
@@ -22,7 +26,13 @@ def lines(scaler, path: str) -> Iterator[Any]:
     if not names:
         yield Text("it keeps nothing of any column: each row is scaled by itself")
         return
-    yield _table(scaler, summary, names)
+    table = _table(scaler, summary, names, _pictures(summary))
+    # as wide as it likes: a measure is never above the width it is told
+    wanted = console.measure(table, options=console.options.update(width=10 * console.width))
+    if wanted.minimum > console.width:
+        yield _table(scaler, summary, names, [])
+        return
+    yield table
     if hasattr(summary, "quantiles"):
         yield Text("pictures: histograms from the 1st to the 99th percentile")
     elif hasattr(summary, "moments"):
@@ -46,13 +56,12 @@ def _names(scaler) -> list[str]:
     return [str(every[i]) for i in chosen]
 
 
-def _table(scaler, summary, names) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+def _table(scaler, summary, names, pictures: list[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("column", overflow="fold", min_width=6)
     numbers = _numbers(scaler, summary)
     for heading in numbers:
         table.add_column(heading, justify="right", no_wrap=True)
-    pictures = _pictures(summary)
     if pictures:
         table.add_column("", no_wrap=True)
     for j, name in enumerate(names):
@@ -79,11 +88,13 @@ def _numbers(scaler, summary) -> dict[str, np.ndarray]:
 
 
 def _short(value: float) -> str:
-    """Write a number in at most ten characters or so.
+    """Write a number in at most ten characters or so; a dash where a column held none.
 
-    >>> _short(336776.0), _short(0.1 + 0.2), _short(1.5e-30)
-    ('336,776', '0.3', '1.5e-30')
+    >>> _short(336776.0), _short(0.1 + 0.2), _short(1.5e-30), _short(np.nan)
+    ('336,776', '0.3', '1.5e-30', '–')
     """
+    if not np.isfinite(value):
+        return "–"
     if value == round(value) and abs(value) < 1e9:
         return f"{value:,.0f}"
     return f"{value:.4g}"
@@ -108,7 +119,8 @@ def spread(low: float, mean: float, std: float, high: float) -> str:
     '────━━━━●━━─────'
     """
     if not low < high:
-        return "●".center(WIDTH)
+        # where there is no number low is above high
+        return "●".center(WIDTH) if low == high else ""
     at = [round((v - low) / (high - low) * (WIDTH - 1)) for v in (mean - std, mean, mean + std)]
     row = ["━" if at[0] <= i <= at[2] else "─" for i in range(WIDTH)]
     row[at[1]] = "●"
@@ -121,7 +133,9 @@ def histogram(values: np.ndarray) -> str:
     >>> histogram(np.array([0.0, 0.0, 1.0]))
     '█              ▄'
     """
-    if not len(values) or not np.isfinite(values).all() or values.min() == values.max():
+    if not np.isfinite(values).all():
+        return ""
+    if values.min() == values.max():
         return "█".center(WIDTH)
     counts, _ = np.histogram(values, WIDTH)
     # what is there at all shows

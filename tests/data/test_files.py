@@ -79,6 +79,16 @@ def test_a_file_named_twice(tmp_path):
     path = write(tmp_path / "a.parquet", x=[1.0])
     with pytest.raises(UsageError, match=r"once.*a\.parquet again"):
         read([path, path])
+    with pytest.raises(UsageError, match=r"once.*a\.parquet again"):
+        read([path, path.parent / "." / ".." / path.parent.name / path.name])
+    with pytest.raises(UsageError, match=r"once.*a\.parquet again"):
+        read([path, os.path.relpath(path)])
+
+
+def test_a_pipe_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(UsageError, match=r"pipe\.csv must be a file; it is a pipe"):
+        read(tmp_path / "pipe.csv")
 
 
 def test_a_parquet_file_under_another_name(tmp_path):
@@ -130,6 +140,8 @@ def test_chosen_columns_may_stand_anywhere_and_have_any_type_of_number(tmp_path)
     X = read(tmp_path, ["y", "x"])
     np.testing.assert_array_equal(X, [[2.0, 1.0], [1.0, np.nan]])
     assert X.dtype == np.float64
+    # a position is a column of the first file, wherever that column stands in the others
+    np.testing.assert_array_equal(read(tmp_path, [1, 0]), X)
 
 
 def test_a_file_without_rows_is_no_end(tmp_path):

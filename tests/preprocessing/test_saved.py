@@ -61,6 +61,7 @@ def test_a_round_trip_keeps_every_bit(make, tmp_path):
         a, b = getattr(scaler, name), getattr(again, name)
         np.testing.assert_array_equal(a, b, err_msg=name)
         assert np.asarray(a).dtype == np.asarray(b).dtype, name
+        assert np.ndim(a) == np.ndim(b), name
     np.testing.assert_array_equal(again.transform(frame()), scaler.transform(frame()))
     again.save(tmp_path / "t.safetensors")
     assert (tmp_path / "s.safetensors").read_bytes() == (tmp_path / "t.safetensors").read_bytes()
@@ -240,6 +241,13 @@ def test_places_where_nothing_can_be_written(path, message, tmp_path, monkeypatc
     Path("a").write_text("a file")
     with pytest.raises(UsageError, match=message):
         StandardScaler().fit(X).save(path)
+
+
+def test_a_device_is_not_replaced(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UsageError, match=r"pipe: it is a pipe or a device"):
+        StandardScaler().fit(X).save(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
 
 
 @scalers

@@ -1,6 +1,7 @@
 """`equipoise scale`: fit, apply, show; broken off and gone on with; refusals with exit code 2."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 from equipoise import cli
-from equipoise.preprocessing import load
+from equipoise.preprocessing import MinMaxScaler, RobustScaler, StandardScaler, load
 
 pa = pytest.importorskip("pyarrow", reason="the command line reads files by pyarrow")
 import pyarrow.csv  # noqa: E402
@@ -135,6 +136,31 @@ def test_show(method, place, capsys):
     assert "min" in out
     # the mean, which the others never knew
     assert ("●" in out) == (method == "standard")
+
+
+@pytest.mark.parametrize("cls", [StandardScaler, MinMaxScaler, RobustScaler])
+@pytest.mark.parametrize("row", [[1.0, 2.0], [float("nan")] * 2])
+def test_show_of_what_had_no_names_or_no_numbers(cls, row, place, capsys):
+    pytest.importorskip("datasketches", reason="RobustScaler learns in parts through sketches")
+    cls().partial_fit(np.array([row, row])).save("s.safetensors")
+    assert run("show", "s.safetensors") == 0
+    out = capsys.readouterr().out
+    assert "fitted on 2 rows" in out
+    assert [line.split()[0] for line in out.splitlines()[4:6]] == ["0", "1"]
+
+
+def test_show_fits_into_eighty_columns(place, monkeypatch, capsys):
+    # numbers as wide as they come, and a long name
+    pytest.importorskip("datasketches", reason="RobustScaler learns in parts through sketches")
+    wide = np.array([-1.2345e-100, 9.8765e100, np.nan])
+    RobustScaler().fit({"a_name_of_twenty_four_ch": wide, "b": wide}).save("s.safetensors")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert run("show", "s.safetensors") == 0
+    _, *table = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, table)) <= 80
+    assert "…" not in "".join(table)
+    assert "9.876e+100" in table[3]
 
 
 def test_show_draws_histograms_of_sketches(place, capsys):

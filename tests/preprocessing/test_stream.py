@@ -77,6 +77,19 @@ def test_chosen_columns_are_all_that_is_read(columns, tmp_path):
     np.testing.assert_allclose(scaled["b"], expected[:, 1], rtol=1e-12, atol=1e-14)
 
 
+def test_chosen_columns_stand_anywhere_in_later_files(tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="files are read by pyarrow")
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"a": [1.0, 2.0], "b": [5.0, 7.0]}), tmp_path / "1.parquet")
+    pq.write_table(pa.table({"c": ["w"], "b": [6.0], "a": [3.0]}), tmp_path / "2.parquet")
+    for columns in (["b", "a"], [1, 0], [True, True]):
+        scaler = StandardScaler(columns=columns).fit(tmp_path)
+        order = ["a", "b"] if columns[0] is True else ["b", "a"]
+        np.testing.assert_allclose(scaler.mean_, [{"a": 2.0, "b": 6.0}[n] for n in order])
+        assert list(scaler.feature_names_in_) == ["a", "b"]
+
+
 def test_a_mask_of_columns():
     mask = [True, False, False, True]
     near(StandardScaler(columns=mask).fit(iter([X])), StandardScaler().fit(X[:, [0, 3]]))
