@@ -132,16 +132,18 @@ def choose(
 
 
 def _choice(x, vectors, extra, for_torch, aten, small_calls) -> Choice:
-    if for_torch or x.layout != torch.strided:
+    if for_torch:
+        return _AS_TORCH if aten else _NOT_TORCHS
+    backend = forced()
+    _check_forced(x, backend, aten)
+    if backend == "aten":
+        return _FORCED_ATEN
+    if backend == "reference":
+        return _FORCED_FORMULA
+    if x.layout != torch.strided:
         return _AS_TORCH if aten else _NOT_TORCHS
     if torch.compiler.is_compiling():
         return _COMPILED if kernel_runs(x) else _UNTAKEN
-    backend = forced()
-    if backend == "aten" and aten:
-        return _FORCED_ATEN
-    _check_forced(x, backend)
-    if backend == "reference":
-        return _FORCED_FORMULA
     if not plain_tensors(x, extra, *vectors):
         _fell_back(_WATCHED.why)
         return _WATCHED
@@ -155,8 +157,13 @@ def _choice(x, vectors, extra, for_torch, aten, small_calls) -> Choice:
     return _SMALL if alike else _KERNEL
 
 
-def _check_forced(x: torch.Tensor, backend: str | None) -> None:
-    """Refuse a tensor that the forced kernels cannot take."""
+def _check_forced(x: torch.Tensor, backend: str | None, aten: bool) -> None:
+    """Refuse a tensor that the forced kernels cannot take, and a norm that torch has not."""
+    if backend == "aten" and not aten:
+        raise RuntimeError(
+            "EQUIPOISE_BACKEND=aten runs torch's own operators, and torch has none for this norm: "
+            "unset the variable, or set it to cpu, gpu or reference"
+        )
     if backend not in _FORCED_KERNELS or x.device.type == "meta":
         return
     if backend == "gpu" and not _TRITON:

@@ -186,3 +186,47 @@ def test_a_compiled_network_keeps_channels_last(row):
     y = torch.compile(layer, fullgraph=True, backend="aot_eager")(x)
     assert y.is_contiguous(memory_format=torch.channels_last)
     assert_near(y, layer(x), COMPILED)
+
+
+# with an operator of torch's, and without
+FORCED = tuple(row for row in FEW if row.name in ("LayerNorm", "FilterResponseNorm"))
+
+
+def graphs_of(layer, x):
+    """Give the names of what dynamo finds in the layer."""
+    found = []
+
+    def backend(module, inputs):
+        found.extend(str(node.target) for node in module.graph.nodes)
+        return module.forward
+
+    y = torch.compile(layer, backend=backend)(x)
+    return y, " ".join(found)
+
+
+@pytest.mark.parametrize("row", FORCED, ids=lambda row: row.name)
+@ours_only
+def test_a_forced_backend_is_compiled(row, monkeypatch):
+    x, _, _ = row.inputs()
+    layer = row.build()
+    for name, wanted in (("cpu", "autograd_function_apply"), ("reference", "rsqrt")):
+        monkeypatch.setenv("EQUIPOISE_BACKEND", name)
+        torch._dynamo.reset()
+        y, graph = graphs_of(layer, x)
+        assert wanted in graph
+        assert_near(y, row.oracle(layer)(x.double()), COMPILED)
+    if row.name != "FilterResponseNorm":
+        monkeypatch.setenv("EQUIPOISE_BACKEND", "aten")
+        torch._dynamo.reset()
+        assert "_norm" in graphs_of(layer, x)[1]
+
+
+@ours_only
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_forced_backend_that_cannot_run_is_not_compiled(monkeypatch):
+    row = FORCED[0]
+    for name, error in (("gpu", RuntimeError), ("nonsense", ValueError)):
+        monkeypatch.setenv("EQUIPOISE_BACKEND", name)
+        torch._dynamo.reset()
+        with pytest.raises(error, match=f"EQUIPOISE_BACKEND.*{name}"):
+            graphs_of(row.build(), row.inputs()[0])

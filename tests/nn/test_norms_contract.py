@@ -151,9 +151,9 @@ def test_an_extra_of_the_wrong_shape(row, backend):
 
 
 @rows
-@pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64])
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64, torch.float8_e5m2])
 def test_a_wrong_dtype(row, dtype, backend):
-    with raises(NotImplementedError, "floating-point"):
+    with raises(NotImplementedError, "floating point, of 16, 32"):
         row.build()(torch.zeros(row.shape, dtype=dtype))
 
 
@@ -203,6 +203,10 @@ def test_ranks_and_single_values(backend):
         functional.group_norm(torch.zeros(1, 6), 6)
     with raises(ValueError, "more than 1 spatial element"):
         functional.instance_norm(torch.zeros(4, 6, 1, 1))
+    for groups in (2.0, "2"):
+        with raises(TypeError, "num_groups must be int"):
+            nn.GroupNorm(groups, 6)
+    nn.GroupNorm(np.int64(2), 6)(torch.zeros(1, 6, 4))
     with raises(ValueError, "num_channels"):
         nn.FilterResponseNorm(0)
     with raises(ValueError, "num_channels"):
@@ -243,7 +247,13 @@ def test_a_forced_backend_that_cannot_run(row, monkeypatch):
         row.build()(x)
     monkeypatch.setenv("EQUIPOISE_BACKEND", "cpu")
     with raises(RuntimeError, "EQUIPOISE_BACKEND=cpu"):
-        row.build()(x.to(torch.float8_e5m2))
+        row.build()(x.to_sparse())
+    monkeypatch.setenv("EQUIPOISE_BACKEND", "aten")
+    if row.name == "FilterResponseNorm":
+        with raises(RuntimeError, "EQUIPOISE_BACKEND=aten.*torch has none"):
+            row.build()(x)
+    else:
+        row.build()(x)
 
 
 def test_small_tensors_go_to_aten_where_it_is_near(monkeypatch, one_thread):

@@ -57,6 +57,8 @@ def test_the_plain_formula(row, activation, monkeypatch):
 
 @rows
 def test_torchs_own_operator(row, monkeypatch):
+    if row.name == "FilterResponseNorm":
+        pytest.skip("torch has none")
     monkeypatch.setenv("EQUIPOISE_BACKEND", "aten")
     layer = row.build(dtype=torch.float64, activation="silu")
     same_after_a_step(row, layer, torch.float64, True)
