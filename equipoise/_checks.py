@@ -34,6 +34,10 @@ def fit(extra: Tensor | None, x: Tensor, name: str = "add", place: str = "output
         return None
     if not isinstance(extra, Tensor):
         raise _no_tensor(name, extra)
+    if extra.is_complex():
+        raise NotImplementedError(
+            f"{name} is added to the {place}, a real one; {name} is {extra.dtype}: pass its .real"
+        )
     if extra.shape == x.shape and extra.device == x.device:
         return extra
     if extra.device != x.device:
@@ -74,11 +78,11 @@ def _no_tensor(what: str, value) -> TypeError:
 
 
 def check_floating(x: Tensor, name: str) -> None:
-    """Refuse integers, booleans and complex numbers."""
-    if not x.is_floating_point():
+    """Refuse integers, booleans, complex numbers and floats of 8 bits."""
+    if x.dtype not in FLOATS:
         raise NotImplementedError(
-            f'"{name}" not implemented for {x.dtype}: statistics need a floating-point '
-            "input; call input.float() first"
+            f'"{name}" not implemented for {x.dtype}: the input is floating point, of 16, 32 or 64 '
+            "bits; call input.float() first"
         )
 
 
@@ -103,7 +107,7 @@ def refuse_vector(x: Tensor, name: str, vector: Tensor):
     if vector.numel() != channels:
         raise RuntimeError(
             f"{name} should contain {channels} elements not {vector.numel()}: the input "
-            f"{tuple(x.shape)} has {channels} channels on axis 1; set num_features to that"
+            f"{tuple(x.shape)} has {channels} channels on axis 1; make the layer for that many"
         )
     if vector.device != x.device:
         raise RuntimeError(

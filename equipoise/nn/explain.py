@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from equipoise.nn.norm import Norm
+from equipoise.nn.norm import Lazy, Norm
 from equipoise.ops import dispatch
 
 _BACKENDS = {"aten": "aten", "small": "aten", "formula": "reference"}
@@ -57,6 +57,8 @@ def explain(layer: nn.Module, x: Tensor, **extras) -> Explanation:
     ------
     TypeError
         A module that is none of our norms.
+    ValueError
+        A lazy layer that has seen no input.
 
     Examples
     --------
@@ -71,6 +73,11 @@ def explain(layer: nn.Module, x: Tensor, **extras) -> Explanation:
         raise TypeError(
             f"explain takes one norm layer of equipoise.nn; got {type(layer).__name__}: pass one "
             "of the model's layers, as in explain(model.bn1, x)"
+        )
+    if isinstance(layer, Lazy) and layer.has_uninitialized_params():  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError(
+            f"explain runs a copy of the layer, and this {type(layer).__name__} has no channels to "
+            "copy yet: call layer(x) once before"
         )
     layer = copy.deepcopy(layer)
     with dispatch.listening() as notes, torch.no_grad():

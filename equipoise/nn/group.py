@@ -62,6 +62,11 @@ class GroupNorm(Norm, nn.GroupNorm):
     """
 
     def __init__(self, num_groups: int, num_channels: int, *args, **kwargs):
+        if not hasattr(num_groups, "__index__"):
+            raise TypeError(
+                f"num_groups must be int, not {type(num_groups).__name__}; got {num_groups!r}: "
+                f"give a divisor of num_channels ({num_channels})"
+            )
         if num_groups < 1:
             raise ValueError(
                 f"num_groups ({num_groups}) must be at least 1, and divide num_channels "

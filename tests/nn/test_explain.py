@@ -92,6 +92,15 @@ def test_only_our_layers_are_explained():
             nn.explain(other, torch.randn(SMALL))
 
 
+@pytest.mark.filterwarnings("ignore:Lazy modules are a new feature:UserWarning")
+def test_a_lazy_layer_is_explained_once_it_has_channels():
+    layer, x = nn.LazyBatchNorm2d(), torch.randn(SMALL)
+    with pytest.raises(ValueError, match=r"LazyBatchNorm2d has no channels .*call layer\(x\) once"):
+        nn.explain(layer, x)
+    layer(x)
+    assert nn.explain(layer, x).why
+
+
 def test_listeners_hear_only_their_own_block():
     layer, x = nn.BatchNorm2d(3), torch.randn(SMALL)
     with dispatch.listening() as outer:

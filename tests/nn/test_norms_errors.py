@@ -47,6 +47,20 @@ def test_what_is_added_and_is_no_tensor(name):
         NORMS[name](X, **{extra: X.numpy()})
 
 
+@norms
+def test_what_is_added_and_is_complex(name):
+    extra = "residual" if name in ("layer_norm", "rms_norm") else "add"
+    with pytest.raises(NotImplementedError, match=rf"{extra} is torch.complex64: pass its \.real"):
+        NORMS[name](X, **{extra: X.cfloat()})
+
+
+@norms
+@pytest.mark.parametrize("dtype", [torch.int32, torch.complex64, torch.float8_e4m3fn], ids=str)
+def test_an_input_of_a_dtype_that_is_not_taken(name, dtype, backend):
+    with pytest.raises(NotImplementedError, match=rf'"{name}" not implemented for {dtype}: .*16'):
+        NORMS[name](X.to(dtype))
+
+
 @pytest.mark.parametrize("name", ["batch_norm", "instance_norm"])
 def test_buffers_that_are_no_tensors(name):
     calls = {"batch_norm": F.batch_norm, "instance_norm": F.instance_norm}
