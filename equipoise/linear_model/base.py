@@ -143,24 +143,45 @@ def _ready(X, y) -> bool:
     )
 
 
-def check_weights(X, sample_weight):
-    """Give ``sample_weight`` as float64 (n,) that sum to n; None for None or a number.
+def raw_weights(X, sample_weight):
+    """Give ``sample_weight`` as float64 (n,); None for None.
 
     Raises
     ------
     ValueError
         The lengths differ, a weight is negative or not finite, or all are zero.
     """
-    if sample_weight is None or isinstance(sample_weight, Number):
+    if sample_weight is None:
         return None
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    total = weights.sum()
-    if total == 0:
+    if isinstance(sample_weight, Number) and not np.isfinite(np.float64(sample_weight)):
         raise ValueError(
-            f"Sample weights must not all be zero; got {len(weights)} zeros. "
+            f"Input sample_weight contains NaN or infinity: it is {sample_weight}. Leave it out to "
+            "count every row once."
+        )
+    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not weights.any():
+        # older scikit-learns let this pass
+        raise ValueError(
+            f"Sample weights must contain at least one non-zero number; got {len(weights)} zeros. "
             "Leave sample_weight out to count every row once."
         )
-    return weights * (len(weights) / total)
+    return weights
+
+
+def check_weights(X, sample_weight):
+    """Give ``sample_weight`` as float64 (n,) that sum to n; None for None or a number.
+
+    Raises
+    ------
+    ValueError
+        As `raw_weights`.
+    """
+    weights = raw_weights(X, sample_weight)
+    if weights is None or isinstance(sample_weight, Number):
+        return None
+    # their sum may overflow, and the reciprocal of a tiny one too
+    weights = weights / weights.max()
+    return weights * (len(weights) / weights.sum())
 
 
 def check_finite(estimator, X):

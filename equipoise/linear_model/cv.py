@@ -11,7 +11,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping
 
 from equipoise.linear_model.base import LinearRegressor, check_finite, check_fit, penalty_factors
-from equipoise.linear_model.folds import fold_errors, routed
+from equipoise.linear_model.folds import check_folds, fold_errors, routed
 from equipoise.linear_model.lasso import ElasticNet, Lasso, as_gram
 from equipoise.linear_model.path import alpha_grid, enet_path, lasso_path
 from equipoise.linear_model.problem import PARAMETERS, Problem, Settings, seed_of
@@ -134,7 +134,8 @@ class ElasticNetCV(LinearRegressor):
         y = self._one_target(y)
         X, y, weights = check_fit(self, X, y, sample_weight, finite=False)
         check_finite(self, X)
-        folds = list(self._splitter().split(X, y, **routed(self, sample_weight, params)))
+        splits = self._splitter().split(X, y, **routed(self, sample_weight, params))
+        folds = check_folds(splits, len(y), weights, weights)
         ratios = np.atleast_1d(np.asarray(self.l1_ratio, np.float64))
         if not ((ratios >= 0.0) & (ratios <= 1.0)).all():
             raise ValueError(f"l1_ratio must lie in [0, 1]; got {self.l1_ratio}")

@@ -29,6 +29,34 @@ def routed(estimator, sample_weight, params):
     return {}
 
 
+def check_folds(splits, n, weights=None, tested=None):
+    """Give the folds as pairs of row numbers (train, test).
+
+    Parameters
+    ----------
+    splits : iterable of pairs of row numbers or masks
+    weights, tested : None or array (n,)
+        Of the rows in training, and of those in a fold's score.
+
+    Raises
+    ------
+    ValueError
+        There is no fold, or one has no row of weight above 0 to learn from or to be scored on.
+    """
+    rows = np.arange(n)
+    folds = [(rows[train], rows[test]) for train, test in splits]
+    if not folds:
+        raise ValueError("cv gives no folds; it must give at least one pair (train, test) of rows")
+    for i, fold in enumerate(folds):
+        for part, counts, what in zip(fold, (weights, tested), ("training", "test"), strict=True):
+            if not (len(part) if counts is None else counts[part].any()):
+                raise ValueError(
+                    f"fold {i} of cv has {len(part)} {what} rows, none of weight above 0. Choose "
+                    "other folds, or leave rows of weight 0 out of X."
+                )
+    return folds
+
+
 def fold_errors(estimator, X, y, weights, folds, ratios, grids):
     """Give the mean squared errors on the test rows, (ratios, alphas, folds)."""
     whole = np.ones(len(y)) if weights is None else weights
@@ -43,7 +71,7 @@ def fold_errors(estimator, X, y, weights, folds, ratios, grids):
 
 def _fold(estimator, X, y, whole, train, test, ratios, grids, gram):
     """Give the errors of one fold, (ratios, alphas)."""
-    counts = np.bincount(np.arange(len(y))[train], minlength=len(y))
+    counts = np.bincount(train, minlength=len(y))
     weights = whole * counts
     problem = estimator._problem(X, y, weights * (len(y) / weights.sum()))
     settings = estimator._settings(problem, fold=True)
@@ -51,7 +79,7 @@ def _fold(estimator, X, y, whole, train, test, ratios, grids, gram):
         problem.take(*gram)
     return np.array([
         _errors(problem, follow_path(problem, settings, r, grid, name=type(estimator).__name__)[1],
-                X, y, whole, np.arange(len(y))[test])
+                X, y, whole, test)
         for r, grid in zip(ratios, grids, strict=True)
     ])  # fmt: skip
 
@@ -84,8 +112,7 @@ def _shared(estimator, X, y, whole, folds):
     auto = isinstance(estimator.precompute, str) or estimator.precompute is True
     if not auto or not isinstance(X, np.ndarray) or p > n or len(folds) < 2:
         return none
-    tests = [np.arange(n)[test] for _, test in folds]
-    trains = [np.arange(n)[train] for train, _ in folds]
+    trains, tests = zip(*folds, strict=True)
     counts = np.bincount(np.concatenate(tests), minlength=n)
     whole_trains = all(len(a) + len(b) == n for a, b in zip(tests, trains, strict=True))
     if not (counts == 1).all() or not whole_trains:

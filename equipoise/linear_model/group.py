@@ -8,7 +8,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval
 
 from equipoise.linear_model.base import LinearRegressor, check_finite, check_fit, penalty_factors
-from equipoise.linear_model.problem import Problem, info, warn_unless_converged
+from equipoise.linear_model.problem import Problem, info, warn_of_no_penalty, warn_unless_converged
 from equipoise.ops.descend.group_solve import GroupSolver
 
 
@@ -93,6 +93,7 @@ class GroupLasso(LinearRegressor):
         ValueError
             Groups that do not partition the features; NaN or infinity; lengths that differ.
         """
+        warn_of_no_penalty(self.alpha)
         X, y, weights = check_fit(self, X, y, sample_weight, finite=False)
         groups = partition(self.groups, X.shape[1])
         factors = penalty_factors(self.penalty_weights, len(groups))
@@ -112,7 +113,7 @@ class GroupLasso(LinearRegressor):
         target = self.tol * float(target_y @ target_y)
         fit = solver.solve(self.alpha * n, target, self.max_iter)
         target = solver.reachable(target)
-        warn_unless_converged(type(self).__name__, fit.gap, target, n, self.max_iter, stacklevel=4)
+        warn_unless_converged(type(self).__name__, fit.gap, target, X, self.max_iter, stacklevel=4)
         self._set_coef(fit.w, problem.centring(), X.dtype)
         self.dual_gap_ = fit.gap / n
         self.n_iter_ = max(fit.rounds + fit.sweeps, 1)

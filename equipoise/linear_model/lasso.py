@@ -18,6 +18,7 @@ from equipoise.linear_model.problem import (
     Settings,
     info,
     seed_of,
+    warn_of_no_penalty,
     warn_unless_converged,
 )
 from equipoise.linear_model.stream import FromStream
@@ -162,12 +163,7 @@ class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
             del self.comoments_
         if isinstance(y, str):
             return self._fit_source(X, y)
-        if self.alpha == 0:
-            warnings.warn(
-                "alpha=0 asks for least squares without a penalty, whose solution need not be "
-                "unique. Use LinearRegression, or Ridge with a small alpha.",
-                stacklevel=2,
-            )
+        warn_of_no_penalty(self.alpha)
         X, y, weights = check_fit(self, X, y, sample_weight, multi_output=True, finite=False)
         problem = Problem(
             X, y, weights, fit_intercept=self.fit_intercept, standardize=self.standardize,
@@ -218,7 +214,7 @@ class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
             check_finite(self, problem.X)
         target = solver.reachable(target)
         name = type(self).__name__
-        warn_unless_converged(name, fit.gap, target, n, settings.max_iter, stacklevel=5)
+        warn_unless_converged(name, fit.gap, target, problem.X, settings.max_iter, stacklevel=5)
         # 0 says that the start was good enough
         iterations = max(fit.rounds + fit.sweeps, int(start is None))
         return fit.w, fit.gap / n, iterations, info(solver, fit, target, n)

@@ -139,7 +139,7 @@ def follow_path(problem, settings, l1_ratio, alphas, eps=1e-3, start=None, name=
             coefs[i], gaps[i] = fit.w, fit.gap / n
             iterations.append(max(fit.rounds + fit.sweeps, 1))
             warn_unless_converged(
-                f"{name} at alpha={alpha:.3g}", fit.gap, reachable, n, settings.max_iter,
+                f"{name} at alpha={alpha:.3g}", fit.gap, reachable, problem.X, settings.max_iter,
                 stacklevel=4,
             )  # fmt: skip
     return grid, coefs, gaps, iterations
@@ -168,6 +168,8 @@ def _checked_alphas(alphas):
         check_scalar(alpha, f"alphas[{i}]", Real, min_val=0.0)
         if not np.isfinite(alpha):
             raise ValueError(f"alphas[{i}] == {alpha}, must be finite.")
+    if not np.size(alphas):
+        raise ValueError("alphas must hold at least one strength to try; got none")
     return np.atleast_1d(np.asarray(alphas, np.float64))
 
 

@@ -233,15 +233,26 @@ def info(solver: Solver | GroupSolver, fit: Fit, target: float, n: int) -> dict[
     }
 
 
-def warn_unless_converged(name, gap, target, n, max_iter, stacklevel=3):
+def warn_of_no_penalty(alpha, stacklevel=4):
+    """Warn of an alpha of 0, and say what it means."""
+    if alpha == 0:
+        warnings.warn(
+            "alpha=0 asks for least squares without a penalty, whose solution need not be "
+            "unique. Use LinearRegression, or Ridge with a small alpha.",
+            stacklevel=stacklevel,
+        )
+
+
+def warn_unless_converged(name, gap, target, X, max_iter, stacklevel=3):
     """Warn of a fit that stopped above its target: the gap, the target, and what to try.
 
     Raises
     ------
     ValueError
-        The gap is NaN: products of X and y overflowed.
+        Products of X and y overflowed.
     """
-    if np.isnan(gap):
+    n = X.shape[0]
+    if np.isnan(gap) or not np.isfinite(target) or (gap > target and _overflows(X)):
         raise ValueError(
             "Coordinate descent iterations resulted in non-finite parameter values: X or y hold "
             "numbers whose products overflow float64. Scale them first, with "
@@ -256,3 +267,10 @@ def warn_unless_converged(name, gap, target, n, max_iter, stacklevel=3):
             ConvergenceWarning,
             stacklevel=stacklevel,
         )
+
+
+def _overflows(X) -> bool:
+    """Tell whether the sum of squares of a column may leave float64."""
+    values = X if isinstance(X, np.ndarray) else X.data
+    largest = max(abs(float(values.min(initial=0.0))), float(values.max(initial=0.0)))
+    return largest > np.sqrt(np.finfo(np.float64).max / X.shape[0])

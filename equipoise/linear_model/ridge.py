@@ -7,9 +7,15 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.base import MultiOutputMixin, _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
+from sklearn.utils.validation import check_array, validate_data
 
-from equipoise.linear_model.base import FLOATS, Centring, LinearRegressor, check_finite
+from equipoise.linear_model.base import (
+    FLOATS,
+    Centring,
+    LinearRegressor,
+    check_finite,
+    raw_weights,
+)
 from equipoise.linear_model.products import is_sparse
 from equipoise.linear_model.ridge_fit import RidgeFit
 from equipoise.linear_model.stream import FromStream
@@ -245,16 +251,7 @@ def check_ridge(estimator, X, y, sample_weight):
     if is_sparse(X):
         check_finite(estimator, X)
         X = X.tocsr()
-    if sample_weight is None:
-        return X, y, None
-    weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-    if not weights.any():
-        # older scikit-learns let this pass
-        raise ValueError(
-            f"Sample weights must contain at least one non-zero number; got {len(weights)} zeros. "
-            "Leave sample_weight out to count every row once."
-        )
-    return X, y, weights
+    return X, y, raw_weights(X, sample_weight)
 
 
 def check_alphas(alpha, targets: int):

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, _routing_enabled
 
 from equipoise.linear_model.base import LinearRegressor
+from equipoise.linear_model.folds import check_folds
 from equipoise.linear_model.loo import TallLOO, WideLOO, predictions, squared_errors
 from equipoise.linear_model.products import Rows, is_sparse, state
 from equipoise.linear_model.ridge import Ridge, check_ridge, set_solution
@@ -161,9 +162,10 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):
         rows = None
         if weights is not None and not weights.all():
             rows = np.flatnonzero(weights)
-        if len(matrix) < 2:
+        if (len(matrix) if rows is None else len(rows)) < 2:
             raise ValueError(
-                "leave-one-out needs at least 2 rows; got n_samples = 1. Fit Ridge instead."
+                "leave-one-out needs at least 2 rows of weight above 0; got n_samples = 1. Fit "
+                "Ridge instead."
             )
         fit = RidgeFit(self, X, matrix, weights, rows)
         tall = fit.n >= fit.p and fit.n > 1
@@ -263,16 +265,17 @@ class RidgeCV(MultiOutputMixin, LinearRegressor):
         """Score every split: one decomposition serves all alphas, and no rows are copied."""
         scorer: Any = check_scoring(self, scoring=self.scoring, allow_none=True)
         splitter: Any = check_cv(cast(Any, self.cv), y, classifier=False)
-        splits = list(splitter.split(X, y))
-        shared = _shared_states(X, matrix, weights, splits)
         weighable = getattr(scorer, "_accept_sample_weight", lambda: True)()
+        tested = weights if weighable else None
+        splits = check_folds(splitter.split(X, y), len(y), weights, tested)
+        shared = _shared_states(X, matrix, weights, splits)
 
         def weighing(test):
-            return {"sample_weight": weights[test]} if weights is not None and weighable else {}
+            return {} if tested is None else {"sample_weight": tested[test]}
 
         scores = np.empty((len(splits), len(self.alphas_)))
         for i, (train, test) in enumerate(splits):
-            fit = _FoldFit(self, X, matrix, weights, np.asarray(train), shared[i])
+            fit = _FoldFit(self, X, matrix, weights, train, shared[i])
             tall = fit.n >= fit.p
             B = (TallLOO(fit) if tall else WideLOO(fit)).coefficients(self.alphas_)
             X_test, y_test = X[test], y[test]
@@ -341,7 +344,7 @@ class _FoldFit(RidgeFit):
 
 def _shared_states(X, y, weights, splits) -> list[Any]:
     """Give the state of each split's training rows, from one pass where the tests partition X."""
-    tests = [np.asarray(test) for _, test in splits]
+    tests = [test for _, test in splits]
     n, p = X.shape
     complete = len(tests) > 2 and np.array_equal(np.sort(np.concatenate(tests)), np.arange(n))
     complete = complete and all(
@@ -375,6 +378,8 @@ def check_grid(alphas, cv):
     for i, alpha in enumerate(alphas if several else [alphas]):
         name = f"alphas[{i}]" if several and len(alphas) > 1 else "alphas"
         check_scalar(alpha, name, target_type=numbers.Real, min_val=0.0, include_boundaries=bounds)
+        if not np.isfinite(alpha):
+            raise ValueError(f"{name} == {alpha}, must be finite.")
     if several and not len(alphas):
         raise ValueError("alphas must hold at least one strength to try; got none")
     return np.asarray(alphas, np.float64).reshape(-1)

@@ -228,3 +228,88 @@ def test_bad_data_is_named():
 def test_groups_must_partition(groups, message):
     with pytest.raises(ValueError, match=message):
         ours.GroupLasso(groups=groups).fit(*problem())
+
+
+def test_alpha_zero_and_free_groups_are_least_squares():
+    X, y = problem()
+    groups = np.repeat(np.arange(5), 5)
+    least = peer.LinearRegression().fit(X, y)
+    with pytest.warns(UserWarning, match="least squares without a penalty"):
+        found = ours.GroupLasso(alpha=0.0, groups=groups, tol=1e-13).fit(X, y)
+    assert near(found.coef_, least.coef_)
+    free = ours.GroupLasso(alpha=1e6, groups=groups, penalty_weights=[0, 1, np.inf, 1, 0])
+    inside = np.flatnonzero(np.isin(groups, [0, 4]))
+    found = free.set_params(tol=1e-13).fit(X, y)
+    assert near(found.coef_[inside], peer.LinearRegression().fit(X[:, inside], y).coef_)
+    assert np.flatnonzero(found.coef_).tolist() == inside.tolist()
+    # a column twice in a free group: the coefficients of least norm
+    X[:, 1] = X[:, 0]
+    found = free.fit(X, y)
+    assert found.coef_[0] == pytest.approx(found.coef_[1])
+    assert found.dual_gap_ <= 1e-13 * np.var(y)
+
+
+@pytest.mark.parametrize("model", [ours.Lasso(), ours.ElasticNet(), ours.GroupLasso()])
+def test_products_that_overflow_are_named_at_any_scale(model):
+    X, y = problem()
+    with np.errstate(all="ignore"):
+        for data in ((X * 1e200, y), (X, y * 1e200)):
+            with pytest.raises(ValueError, match="products overflow float64"):
+                model.fit(*data)
+
+
+@pytest.mark.parametrize("cv, message", [
+    ([], "no folds"),
+    ([(np.arange(30), [])], "fold 0 of cv has 0 test rows"),
+    ([([], np.arange(30))], "fold 0 of cv has 0 training rows"),
+    ([(np.arange(40), np.arange(40, 60)), (np.arange(20), np.arange(20, 60))], "fold 1 of cv"),
+])  # fmt: skip
+@pytest.mark.parametrize("model", [ours.LassoCV, ours.RidgeCV])
+def test_folds_without_rows_that_count_are_named(model, cv, message):
+    folds = [(np.asarray(a, int), np.asarray(b, int)) for a, b in cv]
+    X, y = problem()
+    weights = np.ones(60)
+    weights[:20] = 0.0
+    with pytest.raises(ValueError, match=message):
+        model(cv=folds).fit(X, y, sample_weight=weights)
+
+
+@pytest.mark.parametrize("model", [ours.LassoCV(), ours.ElasticNetCV(), ours.RidgeCV()])
+def test_folds_may_be_masks(model):
+    X, y = problem()
+    inside = np.arange(60) % 3 > 0
+    masks, rows = [(inside, ~inside)], [(np.flatnonzero(inside), np.flatnonzero(~inside))]
+    first = model.set_params(cv=rows).fit(X, y)
+    alpha, coef = first.alpha_, first.coef_
+    assert model.set_params(cv=masks).fit(X, y).alpha_ == alpha
+    assert np.array_equal(model.coef_, coef)
+
+
+@pytest.mark.parametrize("alphas, message", [
+    ([], "at least one strength"), ([1.0, np.nan], r"alphas\[1\] == nan"), ([np.inf, 1.0], "inf"),
+])  # fmt: skip
+@pytest.mark.parametrize("model", [ours.LassoCV, ours.RidgeCV])
+def test_alphas_that_are_none_or_not_finite_are_named(model, alphas, message):
+    with pytest.raises(ValueError, match=message):
+        model(alphas=alphas).fit(*problem())
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("model", [ours.Lasso(), ours.LassoCV(), ours.Ridge(), ours.RidgeCV()])
+def test_one_weight_for_all_rows_is_checked(model, weight):
+    with pytest.raises(ValueError, match=r"non-zero|Negative|NaN or infinity"):
+        model.fit(*problem(), sample_weight=weight)
+
+
+@pytest.mark.parametrize("scale", [5e-324, 1e308])
+def test_only_proportions_of_weights_matter(scale):
+    X, y = problem()
+    with np.errstate(all="raise"):
+        found = ours.Lasso(alpha=0.1).fit(X, y, np.full(60, scale))
+    assert np.array_equal(found.coef_, ours.Lasso(alpha=0.1).fit(X, y, np.ones(60)).coef_)
+
+
+def test_leaving_one_out_needs_two_rows_that_count():
+    X, y = problem()
+    with pytest.raises(ValueError, match="at least 2 rows of weight above 0"):
+        ours.RidgeCV().fit(X, y, sample_weight=np.eye(60)[3])

@@ -123,5 +123,6 @@ class GroupSolver:
         largest = self._scores().max(initial=0.0)
         most = l1 / largest if largest > l1 else 1.0
         return measure_groups(
-            0, self.work.w, self.work.g, self.bounds, l1 * self.factors[self.order], squares, most
-        )
+            0, self.work.w, self.work.g, self.bounds, l1 * self.factors[self.order], self.values,
+            self.vectors, self.starts, squares, most,
+        )  # fmt: skip
