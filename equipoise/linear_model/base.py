@@ -153,7 +153,7 @@ def raw_weights(X, sample_weight):
     """
     if sample_weight is None:
         return None
-    if isinstance(sample_weight, Number) and not np.isfinite(np.float64(sample_weight)):
+    if isinstance(sample_weight, Number) and not np.isfinite(np.asarray(sample_weight, np.float64)):
         raise ValueError(
             f"Input sample_weight contains NaN or infinity: it is {sample_weight}. Leave it out to "
             "count every row once."
@@ -218,13 +218,22 @@ def y_zero(y):
 
 def column_moments(X, weights=None):
     """Give the mean and standard deviation (ddof 0) of the columns; 1 for constant ones."""
+    mean, std, constant = _column_moments(X, weights)
+    return mean, np.where(constant, 1.0, std)
+
+
+def constant_columns(X, weights=None):
+    """Tell which columns hold one value, (p,)."""
+    return _column_moments(X, weights)[2]
+
+
+def _column_moments(X, weights):
     if not isinstance(X, np.ndarray):
         found: Any = mean_variance_axis(X.astype(np.float64, copy=False), axis=0, weights=weights)
         mean, var = found
-        constant = var <= (np.finfo(np.float64).eps * 8 * np.abs(mean)) ** 2
-        return mean, np.where(constant, 1.0, np.sqrt(var))
+        return mean, np.sqrt(var), var <= (np.finfo(np.float64).eps * 8 * np.abs(mean)) ** 2
     m: Any = Moments.of(X, weights=weights, nan="propagate")
-    return m.mean, np.where(m.min == m.max, 1.0, m.std())
+    return m.mean, m.std(), m.min == m.max
 
 
 def penalty_factors(penalty_weights, p: int):

@@ -98,16 +98,21 @@ class GroupLasso(LinearRegressor):
         groups = partition(self.groups, X.shape[1])
         factors = penalty_factors(self.penalty_weights, len(groups))
         sizes = np.sqrt([len(g) for g in groups])
+        sizes = sizes if factors is None else sizes * factors
+        each = np.empty(X.shape[1])
+        for group, size in zip(groups, sizes, strict=True):
+            each[group] = size
         problem = Problem(
-            X, y, weights, fit_intercept=self.fit_intercept, standardize=self.standardize
-        )
+            X, y, weights, fit_intercept=self.fit_intercept, standardize=self.standardize,
+            factors=each,
+        )  # fmt: skip
+        # a free group that is constant throughout is out by now
+        sizes = np.array([problem.factors[group].min() for group in groups])
         target_y, n = problem.target(), problem.n
         q = problem.design.correlate(target_y)
         if not np.isfinite(q).all():
             check_finite(self, X)
-        solver = GroupSolver(
-            problem.design, target_y, groups, sizes if factors is None else sizes * factors, q
-        )
+        solver = GroupSolver(problem.design, target_y, groups, sizes, q)
         if self.warm_start and hasattr(self, "coef_"):
             solver.start(self.coef_ * problem.design.scale)
         target = self.tol * float(target_y @ target_y)

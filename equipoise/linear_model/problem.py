@@ -13,6 +13,7 @@ from equipoise.linear_model.base import (
     Centring,
     check_finite,
     column_moments,
+    constant_columns,
     y_mean,
     y_zero,
 )
@@ -46,6 +47,8 @@ LEAST, MOST = 1e-24, 1e30
 # that fit ends at moves of slopes by this share of their penalty; features whose slopes reach
 # this share of it are likely to be in use
 NEARLY, SWEEPS, LIKELY = 0.1, 40, 0.7
+# share of a free column's square that the others leave, from which it is one of its own
+SEPARATE = 1e-10
 
 
 class Settings(NamedTuple):
@@ -86,6 +89,29 @@ class Problem:
             lazy = True
         self.design = designs.make(X, weights, offset, scale, lazy)
         self._gram = None
+        self._leave_to_the_intercept()
+
+    def _leave_to_the_intercept(self):
+        """Leave out free features that are constant: nothing else decides their coefficients."""
+        free = np.flatnonzero(self.factors == 0.0)
+        if self.fit_intercept and len(free):
+            self.factors = self.factors.copy()
+            self.factors[free[constant_columns(self.X[:, free], self.weights)]] = np.inf
+
+    def _dependent(self) -> bool:
+        """Tell whether free features depend on each other linearly, to rounding."""
+        free = np.flatnonzero(self.factors == 0.0)
+        if len(free) < 2:
+            return False
+        gram = self.design.products(free, len(free))[0]
+        try:
+            # what is not finite is named where X is multiplied with y
+            with np.errstate(all="ignore"):
+                size = np.sqrt(gram.diagonal())
+                pivots = np.linalg.cholesky(gram / size / size[:, None]).diagonal()
+        except np.linalg.LinAlgError:
+            return True
+        return not pivots.min() ** 2 >= SEPARATE
 
     def target(self, k=None):
         """Give one target (or the only one), centred, times the roots of the weights."""
@@ -193,6 +219,8 @@ class Problem:
             return settings.solver, "asked for"
         if l1_ratio == 0.0:
             return "descend", "without L1 every feature stays, and one step on them is exact"
+        if self._dependent():
+            return "descend", "free features depend on each other: no solution is the only one"
         if many and self.p <= self.n and self.p > 200:
             return (
                 "descend",

@@ -212,8 +212,12 @@ def square_root(comoments: CoMoments, centred: bool):
     """
     count, mean, _, m2 = comoments._state()
     std = np.sqrt(np.maximum(m2.diagonal(), 0.0) / count)
-    std = np.where(std <= 8 * np.finfo(np.float64).eps * np.abs(mean), 1.0, std)
-    if not centred:
+    constant = std <= 8 * np.finfo(np.float64).eps * np.abs(mean)
+    std = np.where(constant, 1.0, std)
+    if centred:
+        # what is left of a constant is rounding, which a free feature would be fitted to
+        m2 = m2 * ~constant * ~constant[:, None]
+    else:
         m2 = m2 + count * mean[:, None] * mean
     d = np.sqrt(np.maximum(m2.diagonal(), 0.0))
     d[d == 0] = 1.0

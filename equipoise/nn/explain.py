@@ -74,7 +74,7 @@ def explain(layer: nn.Module, x: Tensor, **extras) -> Explanation:
             f"explain takes one norm layer of equipoise.nn; got {type(layer).__name__}: pass one "
             "of the model's layers, as in explain(model.bn1, x)"
         )
-    if isinstance(layer, Lazy) and layer.has_uninitialized_params():  # pyright: ignore[reportAttributeAccessIssue]
+    if isinstance(layer, Lazy):
         raise ValueError(
             f"explain runs a copy of the layer, and this {type(layer).__name__} has no channels to "
             "copy yet: call layer(x) once before"

@@ -313,3 +313,36 @@ def test_leaving_one_out_needs_two_rows_that_count():
     X, y = problem()
     with pytest.raises(ValueError, match="at least 2 rows of weight above 0"):
         ours.RidgeCV().fit(X, y, sample_weight=np.eye(60)[3])
+
+
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("layout", ["C", "csc"])
+def test_free_features_may_be_constant_or_depend_on_each_other(intercept, layout):
+    X, y = problem()
+    X[:, 0], X[:, 1], X[:, 2] = 3.7, np.arange(60) % 2, (np.arange(60) + 1) % 2
+    factors = np.ones(25)
+    factors[:3] = 0.0
+    least = peer.LinearRegression(fit_intercept=intercept).fit(X[:, :3], y).predict(X[:, :3])
+    view = sparse.csc_array(X) if layout == "csc" else X
+    options = {"alpha": 1e6, "fit_intercept": intercept, "penalty_weights": factors}
+    for model in (ours.Lasso(**options), ours.GroupLasso(**options)):
+        found = model.set_params(tol=1e-12).fit(view, y)
+        assert near(found.predict(view), least)
+        assert found.dual_gap_ <= 1e-12 * np.var(y)
+        assert np.abs(found.coef_).max() < 100
+        assert found.coef_[0] == 0.0 or not intercept
+    parts = ours.Lasso(**options)
+    for rows in (slice(25), slice(25, 60)):
+        parts.partial_fit(X[rows], y[rows])
+    assert near(parts.predict(X), least)
+
+
+@pytest.mark.parametrize("seed", [0, 2, 3])
+def test_free_columns_may_be_alike(seed):
+    X, y = problem(50, 120, seed)
+    X[:, ::2] = 3.7
+    factors = np.ones(120)
+    factors[[0, 2, 4, 6, 8, 10]] = 0.0
+    found = ours.Lasso(alpha=1.0, penalty_weights=factors, fit_intercept=False, tol=1e-8).fit(X, y)
+    assert "depend on each other" in found.solver_info_["why"]
+    assert found.dual_gap_ <= 1e-8 * np.mean(y**2)
