@@ -12,7 +12,7 @@ from equipoise.report.lines import Series, lines
 from equipoise.report.scale import Scale, fit, number
 
 # features named and coloured; the others are thin and neutral
-NAMED = 5
+NAMED, OTHERS = 5, -1
 # lines drawn: more than this many features cannot be told apart
 DRAWN = 100
 
@@ -118,8 +118,11 @@ def plot_path(alphas, coefs, *, names=None, chosen=None, title=None) -> Picture:
             "coefs must be (features, alphas) for alphas (alphas,); got shapes "
             f"{coefs.shape} and {alphas.shape}. lasso_path gives both."
         )
-    if not (alphas > 0).all():
-        raise ValueError(f"alphas must be above 0 for a log scale; got {alphas.min()}")
+    if not len(alphas) or not (alphas > 0).all():
+        least = f"got {alphas.min()}" if len(alphas) else "got none"
+        raise ValueError(f"alphas must be above 0 for a log scale; {least}")
+    if not np.isfinite(coefs).all():
+        raise ValueError("coefs must be finite; got NaN or infinity")
     names = [f"x{j}" for j in range(len(coefs))] if names is None else [str(n) for n in names]
     if len(names) != len(coefs):
         raise ValueError(f"names must name the {len(coefs)} features; got {len(names)}")
@@ -128,7 +131,7 @@ def plot_path(alphas, coefs, *, names=None, chosen=None, title=None) -> Picture:
     largest = np.argsort(-np.abs(coefs).max(axis=1), kind="stable")[:DRAWN]
     place = {j: i + 1 for i, j in enumerate(largest[:NAMED])}
     series = [
-        Series(names[j], x.tolist(), coefs[j].tolist(), index=place.get(j, 0))
+        Series(names[j], x.tolist(), coefs[j].tolist(), index=place.get(j, OTHERS))
         # named lines last: they lie on top
         for j in largest[::-1]
     ]
@@ -146,7 +149,7 @@ def plot_path(alphas, coefs, *, names=None, chosen=None, title=None) -> Picture:
     chart = _chart(marks, "path", title, read, x, labels=False)
     key = [Key(i, names[j]) for j, i in place.items()]
     if len(series) > NAMED:
-        key.append(Key(0, "others"))
+        key.append(Key(OTHERS, "others"))
     headline = "Coefficients as the penalty falls"
     return Picture(headline, [Figure(title, read, chart, tuple(key))])
 
@@ -155,7 +158,7 @@ def _mark(series, chosen):
     if chosen is None:
         return series
     return [
-        s if s.index == 0 else _with_end(s, float(chosen), float(np.interp(chosen, s.x, s.y)))
+        s if s.index == OTHERS else _with_end(s, float(chosen), float(np.interp(chosen, s.x, s.y)))
         for s in series
     ]
 

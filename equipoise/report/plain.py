@@ -69,5 +69,6 @@ def _style() -> str:
     for i, colour in enumerate(_COLOURS):
         rules.append(f".line.c{i},.leader.c{i},.cross.c{i}{{stroke:{colour}}}")
         rules.append(f".band.c{i},text.name.c{i}{{fill:{colour}}}")
+    rules.append(f".line.co{{stroke:{_EDGE};stroke-width:1}}")
     rules += [f".d{i}{{stroke-dasharray:{dash}}}" for i, dash in _DASHES.items()]
     return "".join(rules)

@@ -74,12 +74,14 @@ def share(value: float) -> str:
 
 
 def style(index: int) -> str:
-    """Give the classes (colour, dash) of the series at ``index``; 0 is the neutral one.
+    """Give the classes (colour, dash) of the series at ``index``; 0 is neutral, -1 thin.
 
-    >>> style(0), style(1), style(2), style(7)
-    ('c0 d0', 'c1 d0', 'c2 d1', 'c2 d2')
+    >>> style(-1), style(0), style(1), style(2), style(7)
+    ('co d0', 'c0 d0', 'c1 d0', 'c2 d1', 'c2 d2')
     """
-    if index <= 0:
+    if index < 0:
+        return "co d0"
+    if index == 0:
         return "c0 d0"
     turn, place = divmod(index - 1, _COLOURS)
     return f"c{place + 1} d{(place + turn) % _DASHES}"

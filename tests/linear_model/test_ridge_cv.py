@@ -177,6 +177,10 @@ def test_pictures_show_themselves_and_are_saved(tmp_path):
         plot_path([1, 2, 3], np.ones((3, 2)))
     with pytest.raises(ValueError, match="alphas must be above 0"):
         plot_path([0.0, 1], np.ones((3, 2)))
+    with pytest.raises(ValueError, match="alphas must be above 0 for a log scale; got none"):
+        plot_path([], np.ones((3, 0)))
+    with pytest.raises(ValueError, match="coefs must be finite"):
+        plot_path([1.0], np.full((3, 1), np.nan))
     with pytest.raises(ValueError, match="names must name the 3 features; got 1"):
         plot_path([1.0, 2], np.ones((3, 2)), names=["a"])
     with pytest.raises(ValueError, match="needs a fitted RidgeCV"):

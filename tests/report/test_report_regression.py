@@ -29,6 +29,10 @@ def test_the_page_renders_and_fits(visit, picture, options):
     assert page.locator(".chart").count() == 2
     assert page.locator("#path--0 .line").count() == 8
     assert page.locator("#cv--1 .band").count() == 1
+    # three that are not named stand back
+    width = "line => getComputedStyle(line).strokeWidth"
+    lines = page.locator("#path--0 .line").all()
+    assert sorted(line.evaluate(width) for line in lines) == ["1px"] * 3 + ["2px"] * 5
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
     assert page.locator(".key bdi").all_inner_texts()[-1] == "others"
     assert (seen.complaints, seen.dialogs) == ([], [])
