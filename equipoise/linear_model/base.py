@@ -236,7 +236,7 @@ def _column_moments(X, weights):
     return m.mean, m.std(), m.min == m.max
 
 
-def penalty_factors(penalty_weights, p: int):
+def penalty_factors(penalty_weights, p: int, of="feature"):
     """Check ``penalty_weights``: float64 (p,), or None where they would change nothing.
 
     Raises
@@ -249,13 +249,12 @@ def penalty_factors(penalty_weights, p: int):
     weights = np.array(penalty_weights, np.float64)
     if weights.shape != (p,):
         raise ValueError(
-            f"penalty_weights must hold one factor for each of the {p} features; got shape "
-            f"{weights.shape}. 0 leaves a feature free, inf leaves it out."
+            f"penalty_weights must hold one factor for each of the {p} {of}s; got shape "
+            f"{weights.shape}. 0 leaves a {of} free, inf leaves it out."
         )
     if not (weights >= 0).all():
         raise ValueError(
-            f"penalty_weights must be at least 0; got {weights[~(weights >= 0)][0]} for feature "
-            f"{int(np.flatnonzero(~(weights >= 0))[0])}. 0 leaves a feature free, inf leaves it "
-            "out."
+            f"penalty_weights must be at least 0; got {weights[~(weights >= 0)][0]} for {of} "
+            f"{int(np.flatnonzero(~(weights >= 0))[0])}. 0 leaves a {of} free, inf leaves it out."
         )
     return weights

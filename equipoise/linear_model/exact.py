@@ -125,7 +125,8 @@ class Cholesky:
         )
         diagonal = A.diagonal() + A.dtype.type(alpha)
         self.rcond = 0.0
-        if not (diagonal > 0).all():
+        # LAPACK complains of matrices of nothing
+        if not len(A) or not (diagonal > 0).all():
             return
         self.d = 1 / np.sqrt(diagonal)
         A = np.multiply(A, self.d[:, None], out=A if overwrite else None)

@@ -96,7 +96,7 @@ class GroupLasso(LinearRegressor):
         warn_of_no_penalty(self.alpha)
         X, y, weights = check_fit(self, X, y, sample_weight, finite=False)
         groups = partition(self.groups, X.shape[1])
-        factors = penalty_factors(self.penalty_weights, len(groups))
+        factors = penalty_factors(self.penalty_weights, len(groups), "group")
         sizes = np.sqrt([len(g) for g in groups])
         sizes = sizes if factors is None else sizes * factors
         each = np.empty(X.shape[1])
@@ -126,6 +126,14 @@ class GroupLasso(LinearRegressor):
         return self
 
 
+def _numbers(group, p):
+    """Give the features of a group as int64."""
+    found = np.asarray(group)
+    if found.dtype.kind not in "iuf" or (found != found.astype(np.int64)).any():
+        raise ValueError(f"groups must name features by their numbers, 0 to {p - 1}; got {group}.")
+    return found.astype(np.int64)
+
+
 def partition(groups, p):
     """Give the groups as a list of int64 arrays that hold each of p features once.
 
@@ -137,7 +145,10 @@ def partition(groups, p):
     if groups is None:
         return [np.array([j]) for j in range(p)]
     if len(groups) == p and all(np.ndim(g) == 0 for g in groups):
-        labels = np.unique(np.asarray(groups), return_inverse=True)[1]
+        labels = np.asarray(groups)
+        if not (labels == labels).all() or any(label is None for label in groups):
+            raise ValueError("groups must label each feature; got None or NaN for some of them.")
+        labels = np.unique(labels, return_inverse=True)[1]
         order = np.argsort(labels, kind="stable")
         return np.split(order, np.cumsum(np.bincount(labels))[:-1])
     if any(np.ndim(g) != 1 for g in groups):
@@ -145,7 +156,7 @@ def partition(groups, p):
             f"groups must be {p} labels, one a feature, or a list of lists of features; got "
             f"{len(groups)} entries."
         )
-    found = [np.asarray(g, np.int64) for g in groups if len(g)]
+    found = [_numbers(g, p) for g in groups if len(g)]
     every = np.concatenate(found) if found else np.empty(0, np.int64)
     outside = every[(every < 0) | (every >= p)]
     if len(outside):

@@ -162,7 +162,7 @@ class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
         if hasattr(self, "comoments_"):
             del self.comoments_
         if isinstance(y, str):
-            return self._fit_source(X, y)
+            return self._fit_source(X, y, sample_weight)
         warn_of_no_penalty(self.alpha)
         X, y, weights = check_fit(self, X, y, sample_weight, multi_output=True, finite=False)
         problem = Problem(

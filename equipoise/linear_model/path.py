@@ -5,17 +5,33 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length, check_scalar
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from sklearn.utils.validation import _check_y
 
 from equipoise.linear_model.base import FLOATS, check_weights, penalty_factors
 from equipoise.linear_model.blocks import one_blas_thread
 from equipoise.linear_model.problem import (
-    SOLVERS,
+    PARAMETERS,
     Problem,
     Settings,
     seed_of,
     warn_unless_converged,
 )
+
+# what a path takes, as scikit-learn checks it
+_CONSTRAINTS = PARAMETERS | {
+    "l1_ratio": [Interval(Real, 0, 1, closed="both")],
+    "eps": [Interval(Real, 0, None, closed="neither")],
+    "n_alphas": [Interval(Integral, 1, None, closed="left"), None],
+    "alphas": [Interval(Integral, 1, None, closed="left"), "array-like", None],
+    "precompute": [StrOptions({"auto"}), "boolean", "array-like"],
+    "coef_init": ["array-like", None],
+    "return_n_iter": ["boolean"],
+}
 
 
 def enet_path(
@@ -73,6 +89,11 @@ def enet_path(
     dual_gaps : array (n_alphas,)
     n_iters : list, with ``return_n_iter``
 
+    Raises
+    ------
+    ValueError
+        NaN or infinity, lengths that differ, a parameter outside its range.
+
     Examples
     --------
     >>> import numpy as np
@@ -83,11 +104,15 @@ def enet_path(
     array([[0.   , 0.   , 0.469],
            [0.216, 0.443, 0.237]])
     """
-    del Xy, copy_X, verbose, check_input
+    given = locals()
+    named = {name: given[name] for name in _CONSTRAINTS}
+    validate_parameter_constraints(_CONSTRAINTS, named, caller_name="enet_path")
     X, y = _checked(X, y)
-    _check_ratio(l1_ratio)
-    if solver not in SOLVERS:
-        raise ValueError(f"solver must be one of {SOLVERS}; got {solver!r}")
+    if coef_init is not None and np.shape(coef_init) != (X.shape[1],):
+        raise ValueError(
+            f"coef_init must hold one coefficient for each of the {X.shape[1]} features; got shape "
+            f"{np.shape(coef_init)}"
+        )
     problem = Problem(
         X, y, check_weights(X, sample_weight), fit_intercept=fit_intercept,
         standardize=standardize, factors=penalty_factors(penalty_weights, X.shape[1]),
@@ -171,11 +196,6 @@ def _checked_alphas(alphas):
     if not np.size(alphas):
         raise ValueError("alphas must hold at least one strength to try; got none")
     return np.atleast_1d(np.asarray(alphas, np.float64))
-
-
-def _check_ratio(l1_ratio):
-    if not 0.0 <= l1_ratio <= 1.0:
-        raise ValueError(f"l1_ratio must lie in [0, 1]; got {l1_ratio}")
 
 
 def _checked(X, y):

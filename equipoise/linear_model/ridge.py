@@ -149,7 +149,7 @@ class Ridge(FromStream, MultiOutputMixin, LinearRegressor):
         if hasattr(self, "comoments_"):
             del self.comoments_
         if isinstance(y, str):
-            return self._fit_source(X, y)
+            return self._fit_source(X, y, sample_weight)
         X, y, weights = check_ridge(self, X, y, sample_weight)
         matrix = y.reshape(len(y), -1).astype(np.float64, copy=False)
         alphas = check_alphas(self.alpha, matrix.shape[1])

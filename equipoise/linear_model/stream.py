@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils.validation import _check_sample_weight, check_array, validate_data
+from sklearn.utils.validation import check_array, validate_data
 
 from equipoise.data import chunks, read
-from equipoise.linear_model.base import FLOATS
+from equipoise.linear_model.base import FLOATS, raw_weights
 from equipoise.linear_model.products import Rows, state
 from equipoise.moments import CoMoments
 
@@ -50,17 +50,18 @@ class FromStream:
         )  # fmt: skip
         X, y = checked
         y = check_array(y, dtype=floats, ensure_2d=False, input_name="y", estimator=self)
-        weights = None
-        if sample_weight is not None:
-            weights = _check_sample_weight(
-                sample_weight, X, dtype=np.float64, ensure_non_negative=True
-            )
+        weights = raw_weights(X, sample_weight)
         need_memory(X.shape[1], y.reshape(len(y), -1).shape[1])
         found = summarize(X, y, weights)
         return self.fit_comoments(found if first else self.comoments_.merge(found), X.dtype)
 
-    def _fit_source(self: Any, source, y: str):
+    def _fit_source(self: Any, source, y: str, sample_weight=None):
         """Fit to the rows of a source, the column ``y`` the target, in one pass."""
+        if sample_weight is not None:
+            raise ValueError(
+                "sample_weight goes with rows, and fit(source, y='column') reads these itself: "
+                "give chunks of them to partial_fit(X, y, sample_weight)"
+            )
         self._validate_params()
         found, names = collect(source, y)
         self.n_features_in_ = len(found.mean)
@@ -77,7 +78,14 @@ class FromStream:
         ------
         ValueError
             They hold no row, or no target, or the solver needs the rows themselves.
+        TypeError
+            They are no `CoMoments`.
         """
+        if not isinstance(comoments, CoMoments):
+            raise TypeError(
+                f"comoments must be CoMoments; got {type(comoments).__name__}: make them with "
+                "CoMoments.of(X, y)"
+            )
         if comoments._targets is None:
             raise ValueError("comoments must hold targets: make them with CoMoments.of(X, y)")
         if not comoments.count > 0:

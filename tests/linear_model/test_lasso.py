@@ -224,6 +224,11 @@ def test_bad_data_is_named():
     ([[0, 1], [1, 2]], "feature 1 is in 2 groups"),
     ([[0, 1]], "is in 0 groups"),
     ([[0, 99]], "features 0 to 24"),
+    ([[0, 1.5]], r"numbers, 0 to 24; got \[0, 1.5\]"),
+    ([[True, False]], "numbers, 0 to 24"),
+    ([["a"]], "numbers, 0 to 24"),
+    ([None] * 25, "None or NaN"),
+    ([np.nan] * 25, "None or NaN"),
 ])  # fmt: skip
 def test_groups_must_partition(groups, message):
     with pytest.raises(ValueError, match=message):
@@ -256,6 +261,21 @@ def test_products_that_overflow_are_named_at_any_scale(model):
         for data in ((X * 1e200, y), (X, y * 1e200)):
             with pytest.raises(ValueError, match="products overflow float64"):
                 model.fit(*data)
+
+
+@pytest.mark.parametrize("bad", [
+    {"alphas": 0}, {"n_alphas": -3}, {"eps": 0.0}, {"tol": -1.0}, {"max_iter": 0},
+    {"selection": "all"}, {"solver": "none"}, {"coef_init": np.ones(3)}, {"precompute": "yes"},
+], ids=str)  # fmt: skip
+def test_parameters_of_a_path_are_named(bad):
+    (name,) = bad
+    with pytest.raises(ValueError, match=name.removeprefix("n_")):
+        ours.lasso_path(*problem(), **bad)
+
+
+def test_penalty_weights_of_groups_are_counted_in_groups():
+    with pytest.raises(ValueError, match=r"each of the 5 groups; got shape \(25,\)"):
+        ours.GroupLasso(groups=np.arange(25) // 5, penalty_weights=np.ones(25)).fit(*problem())
 
 
 @pytest.mark.parametrize("cv, message", [

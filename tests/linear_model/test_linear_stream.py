@@ -140,6 +140,9 @@ def holed(value, where):
         (lambda: Ridge(solver="sag").fit(table(*data()), y="y"), "needs the rows themselves"),
         (lambda: Ridge().partial_fit(*data(), np.zeros(400)), "at least one|not all be zero"),
         (lambda: Ridge().fit_comoments(CoMoments.of(data()[0])), "must hold targets"),
+        (lambda: Ridge().fit(table(*data()), "y", np.ones(400)), "give chunks of them to partial"),
+        (lambda: Lasso().fit(table(*data()), "y", np.ones(400)), "give chunks of them to partial"),
+        (lambda: Lasso().partial_fit(*data(), np.nan), "sample_weight contains NaN"),
         (lambda: Ridge().partial_fit(*data()).partial_fit(*data(p=3)), "3 features, but Ridge is"),
         (lambda: Ridge(-1.0).fit(table(*data()), y="y"), "'alpha' parameter"),
         (lambda: stream.need_memory(10**6, 1), r"1,000,000 features would take 22,35\d.\d GiB, of"),
@@ -149,3 +152,8 @@ def holed(value, where):
 def test_bad_input(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_what_is_no_summary_is_refused():
+    with pytest.raises(TypeError, match="must be CoMoments; got dict"):
+        Ridge().fit_comoments({})
