@@ -72,7 +72,7 @@ def check(schema, features, y=None, origin: str = "") -> None:
 
 def _no_number(schema, features, name, type_, origin):
     others = [n for n in features if is_number(schema.field(n).type)]
-    advice = "there is none; convert it first"
+    advice = "no other does; convert it first"
     if others:
         shown = ", ".join(repr(n) for n in others[:8]) + (", …" if len(others) > 8 else "")
         advice = f"choose those that do with columns=[{shown}]"

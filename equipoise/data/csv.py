@@ -23,7 +23,11 @@ class CsvRows:
         self.file = file
         with self._reader() as first:
             self.schema = first.schema
-        self._check_header(self.schema.names)
+        try:
+            names = self.schema.names
+        except UnicodeDecodeError as error:
+            raise damaged(file, ValueError(f"its column names must be UTF-8; {error}")) from error
+        self._check_header(names)
 
     def _check_header(self, names):
         if all(_number(name) for name in names):

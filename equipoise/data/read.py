@@ -142,6 +142,18 @@ def _refuse_sparse(source, choice, batch_size):
     )
 
 
+def _is_open(source) -> bool:
+    """Tell an open file, whose lines an iterator of chunks would take for paths."""
+    return hasattr(source, "read") and hasattr(source, "readline")
+
+
+def _refuse_open(source, choice, batch_size):
+    raise UsageError(
+        f"give a file by its path, not opened; got a {_name(type(source))}, opened as "
+        f"{getattr(source, 'name', 'nothing')!r}"
+    )
+
+
 def _files(source, choice, batch_size):
     from equipoise.data.tables import Table
 
@@ -240,6 +252,7 @@ def _other(number, expected, found) -> str:
 # the first that fits: frames before arrays, for they too have __array__
 READERS = (
     (is_path, _files),
+    (_is_open, _refuse_open),
     (_is_sparse, _refuse_sparse),
     (lambda s: comes_from(s, "pandas", "DataFrame", "Series"), frames.pandas_blocks),
     (lambda s: comes_from(s, "polars", "DataFrame", "LazyFrame", "Series"), frames.polars_blocks),

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import make_constraint
 from sklearn.utils.validation import check_is_fitted
 
 from equipoise.preprocessing import containers, finite
+from equipoise.preprocessing.mapping import Inverts
 from equipoise.preprocessing.shipped import Shipped
 from equipoise.preprocessing.table import Table, choose, same_columns
 
@@ -45,7 +46,7 @@ class Summary(Protocol):
         ...
 
 
-class Scaler(Shipped, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class Scaler(Inverts, Shipped, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Base of the scalers that learn one map for each column.
 
     Subclasses say how to summarise a chunk (`_summarize`), what follows (`_adopt`) and how a
@@ -59,7 +60,6 @@ class Scaler(Shipped, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     _chosen: np.ndarray | None = None
     _summary: Any = None
 
-    copy: bool
     columns: Any
     shared: bool
     _parameter_constraints: ClassVar[dict]
@@ -80,9 +80,6 @@ class Scaler(Shipped, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
         """Check the parameters; subclasses add what a table of types cannot say."""
         if not _are_allowed(self):
             self._validate_params()
-
-    def _check_sparse(self, X) -> None:
-        """Refuse sparse matrices where the map keeps no zeros."""
 
     def _require_numbers(self) -> None:
         """Raise where a column that is scaled never held a number."""
@@ -234,41 +231,6 @@ class Scaler(Shipped, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
                 )
         if self._summary is None or other._summary is None:
             raise ValueError(ERROR_NO_SUMMARY.format(name=type(self).__name__))
-
-    def transform(self, X, copy=None, *, out=None):
-        """Scale the columns of ``X``: in its container, dtype and device.
-
-        Parameters
-        ----------
-        X : what `fit` takes
-        copy : bool or None
-            False writes into ``X`` where it is a float array or tensor; None means the
-            constructor's ``copy``.
-        out : array or tensor of X's shape and of the result's dtype, or None
-            Where to write; may be ``X`` itself.
-        """
-        check_is_fitted(self)
-        self._check_sparse(X)
-        if containers.is_source(X):
-            return self._map_stream(X, out)
-        return self._take(X, reset=False).map(self._affine(), self._in_place(copy), out)
-
-    def _map_stream(self, source, out):
-        from equipoise.preprocessing import stream
-
-        if out is not None:
-            raise ValueError("out= needs an array; a source is transformed chunk by chunk")
-        return stream.transform(self, source)
-
-    def inverse_transform(self, X, copy=None, *, out=None):
-        """Undo `transform`; parameters as there."""
-        check_is_fitted(self)
-        self._check_sparse(X)
-        table = Table.take_back(self, X)
-        return table.map(self._affine().inverse(), self._in_place(copy), out)
-
-    def _in_place(self, copy) -> bool:
-        return not (self.copy if copy is None else copy)
 
     def __sklearn_is_fitted__(self):
         return "scale_" in self.__dict__

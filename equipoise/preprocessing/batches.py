@@ -11,7 +11,6 @@ from equipoise.data.columnar import Reader, arrow, batch_rows
 from equipoise.data.files import is_path
 from equipoise.data.tables import Table
 from equipoise.errors import UsageError
-from equipoise.ops.scale import op
 from equipoise.preprocessing import stream
 
 
@@ -29,9 +28,11 @@ def scaled_columns(scaler, names, origin: str = "") -> tuple[str, ...]:
     known = getattr(scaler, "feature_names_in_", None)
     chosen = scaler._chosen
     if known is None:
-        if len(names) != scaler.n_features_in_:
+        # a Normalizer takes any
+        width = getattr(scaler, "n_features_in_", len(names))
+        if len(names) != width:
             raise UsageError(
-                f"{origin or 'the table'} must have the {scaler.n_features_in_} columns of the "
+                f"{origin or 'the table'} must have the {width} columns of the "
                 f"fit, which had no names; it has {len(names)}"
             )
         return tuple(names if chosen is None else (names[i] for i in chosen))
@@ -71,18 +72,20 @@ class BatchScaler:
         """Give the batch, or table, with its columns scaled."""
         pa = arrow()
         block = self.reader.block(batch, start)
-        values, infinite = op.apply(block.values, self.affine)
-        if infinite:
-            stream.refuse(block, block.values, [repr(name) for name in self.names])
-        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        values, strange = self.affine.apply(block.values)
+        if strange:
+            stream.refuse(block, block.values, [repr(name) for name in self.names], self.scaler)
+        # by number: columns that pass may share a name
+        columns = list(batch.columns)
         for j, name in enumerate(self.names):
-            nulls = columns[name].is_null().to_numpy(zero_copy_only=False)
-            type_ = self.schema.field(name).type
+            at = self.schema.get_field_index(name)
+            nulls = columns[at].is_null().to_numpy(zero_copy_only=False)
+            type_ = self.schema.field(at).type
             # what is not null and not a number is NaN, and stays so
             column = np.ascontiguousarray(values[:, j]).astype(type_.to_pandas_dtype(), copy=False)
-            columns[name] = pa.array(column, mask=nulls if nulls.any() else None)
+            columns[at] = pa.array(column, mask=nulls if nulls.any() else None)
         make = pa.RecordBatch if isinstance(batch, pa.RecordBatch) else pa.Table
-        return make.from_arrays(list(columns.values()), schema=self.schema)
+        return make.from_arrays(columns, schema=self.schema)
 
 
 def _float(type_):

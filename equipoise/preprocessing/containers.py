@@ -45,6 +45,11 @@ def is_source(x) -> bool:
     return hasattr(x, "__next__")
 
 
+def is_spent(x) -> bool:
+    """Tell a source that gives its rows once: an iterator, or a reader of Arrow's."""
+    return is_source(x) and (hasattr(x, "__next__") or hasattr(x, "read_next_batch"))
+
+
 def take(x) -> Any:
     """Wrap the container ``x``: `Array`, `Sparse`, `Tensor`, `Pandas` or `Polars`."""
     if isinstance(x, torch.Tensor):
@@ -129,9 +134,24 @@ def _checked_out(out, x):
         raise ValueError(f"out must be an array of dtype {dtype} and shape {x.shape}; got {came}")
     if not out.flags.writeable:
         raise ValueError("out must be writeable; got a read-only array")
+    _require_apart(out)
     if np.may_share_memory(out, x) and not _same_memory(out, x):
         raise ValueError("out must be X itself or apart from it; got a shifted view of X")
     return x if _same_memory(out, x) and x.flags.writeable else out
+
+
+def _require_apart(out) -> None:
+    """Refuse an array or tensor (n, p) in which two values lie at one place."""
+    strides = out.strides if isinstance(out, np.ndarray) else out.stride()
+    apart = sorted((abs(s), n) for s, n in zip(strides, out.shape, strict=True) if n > 1)
+    reach = 0
+    for step, count in apart:
+        if step <= reach or not step:
+            raise ValueError(
+                f"out must have a place for each value; got strides {tuple(strides)} for shape "
+                f"{tuple(out.shape)}, as of a broadcast array. Give a contiguous one."
+            )
+        reach += step * (count - 1)
 
 
 def _same_memory(a, b) -> bool:
@@ -197,6 +217,7 @@ class Tensor:
                     f"{type(out).__name__} {getattr(out, 'dtype', '')} "
                     f"{tuple(getattr(out, 'shape', ()))}"
                 )
+            _require_apart(out)
             return out
         return x if in_place and dtype == x.dtype else torch.empty_like(x, dtype=dtype)
 

@@ -1,5 +1,7 @@
 """Infinities among the values: found by one number of a sweep, then named by column and row."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from scipy import sparse
@@ -22,20 +24,30 @@ def require_all(scaler, matrix) -> None:
 
 def refuse(scaler, matrix) -> None:
     """Raise, naming the column and the first row of what ``matrix`` must not hold."""
-    may_be_nan = scaler.__sklearn_tags__().input_tags.allow_nan
-    found = first(matrix, _not_infinite if may_be_nan else np.isfinite)
+    nan = may_be_nan(scaler)
+    found = first(matrix, allowed(nan))
     if found is None:
         raise ValueError("Input X contains infinity or a value too large for dtype('float64').")
     row, column, value = found
     names = scaler._column_names()
     what, rule = ("NaN", "finite") if np.isnan(value) else ("infinity", "finite")
-    if may_be_nan:
+    if nan:
         rule = "finite or NaN, which is left out"
     raise ValueError(
         f"Input X contains {what}: values must be {rule}; column "
         f"{column if names is None else names[column]} holds {value} in row {row}. "
         "Drop such rows, or replace the value."
     )
+
+
+def may_be_nan(scaler) -> bool:
+    """Tell whether a scaler leaves NaN where it is."""
+    return scaler.__sklearn_tags__().input_tags.allow_nan
+
+
+def allowed(nan: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """Give the test of single values: whether they are finite, or NaN where it may be there."""
+    return _not_infinite if nan else np.isfinite
 
 
 def _not_infinite(values):

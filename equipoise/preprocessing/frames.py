@@ -144,7 +144,8 @@ class Polars(_Frame):
         names = self._chosen(chosen)
         schema = self.x.schema
         for name in names:
-            if not (schema[name].is_numeric() or schema[name] == pl.Boolean):
+            # a column that is all null has no other type
+            if not (schema[name].is_numeric() or schema[name] in (pl.Boolean, pl.Null)):
                 _refuse(name, str(schema[name]), self.x[name].drop_nulls().head(1).to_list())
         dtype = _common(self._float_dtype(schema[name]) for name in names)
         cast = pl.Float32 if dtype == np.float32 else pl.Float64
@@ -164,4 +165,10 @@ class Polars(_Frame):
             pl.Series(name, mapped[:, k].astype(self._float_dtype(schema[name]), copy=False))
             for k, name in enumerate(names)
         ]
-        return self.x.with_columns(columns)
+        # null was NaN for a while
+        whole = [self.x[name].is_not_null() for name in names]
+        nothing = pl.Series([None], dtype=pl.Float64)
+        return self.x.with_columns(
+            values if there.all() else values.zip_with(there, nothing.cast(values.dtype))
+            for values, there in zip(columns, whole, strict=True)
+        )

@@ -7,10 +7,12 @@ from sklearn.utils._param_validation import StrOptions
 
 from equipoise.ops.scale.rows import UnitRows
 from equipoise.preprocessing import containers, finite
+from equipoise.preprocessing.mapping import Transforms
+from equipoise.preprocessing.shipped import Saved
 from equipoise.preprocessing.table import Table
 
 
-class Normalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class Normalizer(Transforms, Saved, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Divide each row by its norm; rows of zeros stay.
 
         l1: Σ |x|        l2: √Σ x²        max: max |x|
@@ -66,18 +68,8 @@ class Normalizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
             finite.require_all(self, matrix)
         return self
 
-    def transform(self, X, copy=None, *, out=None):
-        """Divide each row of ``X`` by its norm: in its container, dtype and device.
-
-        ``copy=False`` writes into ``X`` where it is a float array; ``out`` says where to write.
-        """
-        if containers.is_source(X):
-            from equipoise.preprocessing import stream
-
-            return stream.transform(self, X)
-        table = Table.take(self, X, reset=False)
-        in_place = not (self.copy if copy is None else copy)
-        return table.map(UnitRows(self.norm), in_place, out)
+    def _affine(self):
+        return UnitRows(self.norm)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -6,8 +6,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 
-class Shipped:
-    """Mixin of `save` and `to_module`."""
+class Saved:
+    """Mixin of `save`."""
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the scaler to a safetensors file, whole or not at all; `load` reads it.
@@ -20,6 +20,10 @@ class Shipped:
         from equipoise.preprocessing import saved
 
         saved.save(self, path)
+
+
+class Shipped(Saved):
+    """Mixin of `save` and `to_module`."""
 
     def to_module(self, channel_axis: int = 1) -> nn.Module:
         """Give a layer that scales as `transform` does, to one rounding.

@@ -116,17 +116,21 @@ def of_files(
         torch.set_num_threads(before)
 
 
-def refuse(block: Block, matrix, names) -> None:
-    """Raise, naming the column, the first row and the file of an infinity."""
+def refuse(block: Block, matrix, names, scaler=None) -> None:
+    """Raise, naming the column, the first row and the file of what must not be there.
+
+    That is an infinity, and NaN as well where ``scaler`` takes none.
+    """
     start = 0
+    nan = scaler is None or finite.may_be_nan(scaler)
     for part in matrix.matrices() if isinstance(matrix, Strips) else (matrix,):
-        found = finite.first(part, lambda values: ~np.isinf(values))
+        found = finite.first(part, finite.allowed(nan))
         if found is not None:
             row, column, value = found
             raise UsageError(
-                f"values must be finite or NaN: column {names[column]} holds {value} in "
-                f"{block.place(start + row)}. Drop such rows, or turn the value into NaN, which "
-                "is left out."
+                f"values must be finite{' or NaN' if nan else ''}: column {names[column]} holds "
+                f"{value} in {block.place(start + row)}. Drop such rows, or "
+                + ("turn the value into NaN, which is left out." if nan else "fill them.")
             )
         start += len(part)
     raise UsageError(f"values must lie within float64; those of {block.place(0)} on do not")

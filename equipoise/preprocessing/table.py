@@ -1,5 +1,6 @@
 """A checked container beside the scaler that reads it: one matrix out, one container back."""
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ class Table:
         if isinstance(held, containers.Array):
             held.x = _checked(scaler, held.x)
         _check_shape(scaler, held.x)
+        _check_names(held.names)
         validate_data(scaler, X, reset=reset, skip_check_array=True)
         if reset:
             scaler._choose()
@@ -62,13 +64,19 @@ class Table:
 
 def _is_plain(x) -> bool:
     """Tell a matrix in which scikit-learn's checks find nothing: they take 0.1 ms to say so."""
-    return type(x) is np.ndarray and x.ndim == 2 and x.size > 0 and x.dtype.kind in "fiub"
+    plain = type(x) is np.ndarray and x.ndim == 2 and x.size > 0 and x.dtype.kind in "fiub"
+    return plain and x.dtype.isnative
 
 
 def _checked(scaler, x):
     """Give a NumPy or SciPy matrix of real numbers; infinities are looked for later."""
     if _is_plain(x):
         return x
+    if isinstance(x, np.ndarray) and not x.dtype.isnative:
+        # float32 in another order of bytes is float32
+        x = x.astype(x.dtype.newbyteorder("="))
+    if getattr(x, "dtype", np.dtype(float)).kind in "mM":
+        raise ValueError(f"X must hold numbers; got an array of {x.dtype}. {containers.ADVICE}")
     plain = isinstance(x, np.ndarray) and x.dtype.kind in "fiub"
     takes_sparse = scaler.__sklearn_tags__().input_tags.sparse
     # integers are converted piece by piece
@@ -107,6 +115,13 @@ def _first_refused(x):
         except (TypeError, ValueError):
             return row, column, value
     return None
+
+
+def _check_names(names) -> None:
+    """Raise where two columns of a frame bear one name: which of them was meant?"""
+    for name, count in Counter(names or ()).most_common(1):
+        if count > 1:
+            raise ValueError(f"column names must differ; {count} are named {name!r}: rename them")
 
 
 def _check_shape(scaler, x) -> None:
@@ -173,7 +188,7 @@ def choose(columns, names, width: int) -> np.ndarray | None:
     if wanted and all(isinstance(c, bool | np.bool_) for c in wanted):
         if len(wanted) != width:
             raise ValueError(f"columns as a mask must have {width} entries; got {len(wanted)}")
-        return np.flatnonzero(wanted)
+        wanted = np.flatnonzero(wanted).tolist()
     found = [_index(c, names, width) for c in wanted]
     if not found or len(set(found)) < len(found):
         raise ValueError(f"columns must name at least one column, and each once; got {wanted}")

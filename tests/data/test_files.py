@@ -191,6 +191,12 @@ def test_csv_that_is_no_table(text, message, tmp_path):
         read(tmp_path / "a.csv")
 
 
+def test_names_that_are_not_utf8(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"a,n\xfcm\n1,2\n")
+    with pytest.raises(UsageError, match=r"cannot read .*a\.csv as CSV: .*names must be UTF-8"):
+        read(tmp_path / "a.csv")
+
+
 def test_a_word_far_down_a_csv_names_its_column(tmp_path, monkeypatch):
     monkeypatch.setattr("equipoise.data.csv.BLOCK_BYTES", 1 << 10)
     lines = ["k,x"] + [f"{i},{i}.5" for i in range(1000)]

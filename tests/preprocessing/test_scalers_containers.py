@@ -207,3 +207,29 @@ def test_whole_weights_repeat_rows(cls):
     np.testing.assert_allclose(with_weights.scale_, repeated.scale_, rtol=1e-13)
     name = "mean_" if cls is StandardScaler else "center_"
     np.testing.assert_allclose(getattr(with_weights, name), getattr(repeated, name), rtol=1e-13)
+
+
+@pytest.mark.parametrize("cls", SCALERS)
+def test_null_of_polars_stays_null(cls):
+    dtypes = [pl.Float64, pl.Float32, pl.Int64]
+    frame = pl.DataFrame(
+        [pl.Series(n, [1, None, 3], t) for n, t in zip(NAMES, dtypes, strict=True)]
+    )
+    found = cls().fit_transform(frame)
+    assert found.null_count().row(0) == (1, 1, 1)
+    assert found.dtypes == [pl.Float64, pl.Float32, pl.Float64]
+    nan = cls().fit_transform(pl.DataFrame({"a": [1.0, float("nan"), 3.0]}))
+    assert nan.null_count().item() == 0
+    # a column that is all null has no type of numbers
+    part = pl.DataFrame({n: [None, None] for n in NAMES})
+    again = cls().partial_fit(frame).partial_fit(part)
+    assert again.transform(part).null_count().row(0) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("cls", [*SCALERS, Normalizer])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_float32_in_another_order_of_bytes_is_float32(cls, dtype):
+    x = draw(">" + dtype)
+    found = cls().fit(x).transform(x)
+    assert found.dtype == np.dtype(dtype)
+    np.testing.assert_array_equal(found, cls().fit_transform(draw(dtype)))

@@ -218,3 +218,37 @@ def test_an_exact_robust_fit_of_many_rows_cannot_go_on():
         scaler.partial_fit(draw())
     with pytest.raises(ValueError, match="keeps no summary"):
         scaler.merge(scaler)
+
+
+@pytest.mark.parametrize("cls", [*SCALERS, Normalizer])
+def test_out_must_have_a_place_for_each_value(cls):
+    x = 1 + np.abs(draw())
+    scaler = cls().fit(x)
+    shared = np.lib.stride_tricks.as_strided(np.zeros(52), x.shape, (8, 8))
+    for given, out in (
+        (x, shared),
+        (torch.from_numpy(x), torch.zeros(1, 3).double().expand(50, 3)),
+    ):
+        with pytest.raises(ValueError, match=r"a place for each value.*contiguous"):
+            scaler.transform(given, out=out)
+    apart = np.zeros((3, 100)).T[::-2]
+    np.testing.assert_array_equal(scaler.transform(x, out=apart), scaler.transform(x))
+
+
+@pytest.mark.parametrize("cls", SCALERS)
+def test_a_mask_of_no_column(cls):
+    with pytest.raises(ValueError, match="at least one column"):
+        cls(columns=[False] * 3).fit(draw())
+
+
+@pytest.mark.parametrize("cls", SCALERS)
+def test_columns_of_one_name_are_named(cls):
+    with pytest.raises(ValueError, match="2 are named 'a': rename them"):
+        cls().fit(pd.DataFrame(draw(), columns=["b", "a", "a"]))
+
+
+@pytest.mark.parametrize("kind", ["M8[s]", "m8[s]"])
+def test_dates_are_no_numbers(kind):
+    # as floats NaT would be the number -9.2e18
+    with pytest.raises(ValueError, match=r"must hold numbers; got an array of .*64\[s\]"):
+        StandardScaler().fit(draw().astype(kind))

@@ -6,7 +6,7 @@ import torch
 
 from equipoise.data import chunks
 from equipoise.errors import UsageError
-from equipoise.preprocessing import MaxAbsScaler, MinMaxScaler, StandardScaler
+from equipoise.preprocessing import MaxAbsScaler, MinMaxScaler, Normalizer, StandardScaler, load
 
 RNG = np.random.default_rng(0)
 X = np.array([1e8, -3.0, 1e-3, 7.0]) + RNG.normal(size=(3000, 4)) * [1.0, 2.0, 1e-3, 50.0]
@@ -225,3 +225,77 @@ def test_transform_of_tables_with_other_columns(tmp_path):
 def test_transform_before_fit(tmp_path):
     with pytest.raises(ValueError, match="not fitted"):
         StandardScaler().transform(parquet(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("cls", KINDS)
+def test_inverse_transform_of_sources(cls, tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="files are read by pyarrow")
+    pl = pytest.importorskip("polars", reason="one of the sources")
+    scaler = cls(columns=["a", "d"]).fit(parquet(tmp_path / "x"))
+    table = pa.table({n: X[:, j] for j, n in enumerate("abcd")})
+    scaled = scaler.transform(table)
+    parquet(tmp_path / "z", np.stack([scaled[n].to_numpy() for n in "abcd"], axis=1))
+    for back in (
+        scaler.inverse_transform(scaled),
+        scaler.inverse_transform(pl.from_arrow(scaled).lazy()).collect(),
+        pa.Table.from_batches(list(scaler.inverse_transform(tmp_path / "z"))),
+        next(scaler.inverse_transform(iter([scaled]))),
+    ):
+        for j, name in enumerate("abcd"):
+            np.testing.assert_allclose(back[name].to_numpy(), X[:, j], rtol=1e-13, atol=1e-12)
+    with pytest.raises(ValueError, match="out= needs an array"):
+        scaler.inverse_transform(table, out=X)
+
+
+def test_what_can_be_read_once_is_not_fitted_and_transformed():
+    pa = pytest.importorskip("pyarrow", reason="readers are Arrow's")
+    table = pa.table({"a": X[:, 0]})
+    for source in (iter([X]), table.to_reader()):
+        with pytest.raises(UsageError, match="reads its rows twice"):
+            StandardScaler().fit_transform(source)
+    assert StandardScaler().fit_transform(table).num_rows == len(X)
+
+
+@pytest.mark.parametrize("want", ["pandas", "polars", "default"])
+def test_sources_come_back_as_they_do_whatever_output_is_set(want, tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="files are read by pyarrow")
+    pl = pytest.importorskip("polars", reason="one of the sources")
+    scaler = StandardScaler().set_output(transform=want).fit(parquet(tmp_path / "x"))
+    table = pa.table({n: X[:, j] for j, n in enumerate("abcd")})
+    assert isinstance(scaler.transform(table), pa.Table)
+    assert isinstance(next(scaler.transform(tmp_path / "x")), pa.RecordBatch)
+    assert isinstance(scaler.transform(pl.from_arrow(table).lazy()), pl.LazyFrame)
+    assert isinstance(scaler.fit_transform(table), pa.Table)
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "max"])
+def test_normalizer_of_sources(norm, tmp_path):
+    pa = pytest.importorskip("pyarrow", reason="files are read by pyarrow")
+    x = np.nan_to_num(X)
+    expected = Normalizer(norm).fit_transform(x)
+    table = pa.table({n: x[:, j] for j, n in enumerate("abcd")})
+    Normalizer(norm).save(tmp_path / "s")
+    again = load(tmp_path / "s")
+    for found in (
+        Normalizer(norm).fit(table).transform(table),
+        pa.Table.from_batches(list(again.transform(parquet(tmp_path / "x", x)))),
+    ):
+        np.testing.assert_array_equal(np.stack([found[n] for n in "abcd"], axis=1), expected)
+    with pytest.raises(UsageError, match="must be finite: column 'b' holds nan in row 0"):
+        again.transform(pa.table({n: X[:, j] for j, n in enumerate("abcd")}))
+
+
+def test_columns_that_pass_may_share_a_name():
+    pa = pytest.importorskip("pyarrow", reason="the table is Arrow's")
+    scaler = StandardScaler(columns=["a"]).fit({"a": [1.0, 3.0], "b": [0.0, 0.0]})
+    table = pa.table([[3.0], ["x"], ["y"]], names=["a", "b", "b"])
+    assert [c.to_pylist() for c in scaler.transform(table).columns] == [[1.0], ["x"], ["y"]]
+
+
+def test_an_open_file_is_asked_for_by_its_path(tmp_path):
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    with (
+        open(tmp_path / "a.csv") as file,
+        pytest.raises(UsageError, match=r"by its path.*a\.csv"),
+    ):
+        StandardScaler().fit(file)
