@@ -158,6 +158,34 @@ def _same_memory(a, b) -> bool:
     return a.ctypes.data == b.ctypes.data and a.strides == b.strides and a.dtype == b.dtype
 
 
+class Objects(Array):
+    """A NumPy array of objects (rows, columns): words may stand beside the chosen columns."""
+
+    def matrix(self, chosen):
+        """Give the numbers of the chosen columns."""
+        found = np.empty((len(self.x), len(chosen)))
+        for i, column in enumerate(chosen):
+            for row, value in enumerate(self.x[:, column]):
+                try:
+                    found[row, i] = np.nan if value is None else value
+                except (TypeError, ValueError):
+                    raise ValueError(
+                        f"columns must hold numbers; column {column} holds {value!r} in row {row}. "
+                        "Convert it, or leave it out of columns=."
+                    ) from None
+        return found
+
+    def map(self, chosen, how, in_place, out):
+        """Scale the chosen columns; give the array and whether any was infinite."""
+        if out is not None:
+            raise ValueError("out= needs numbers; got an array of objects. Use copy=False.")
+        mapped, infinite = how.apply(self.matrix(chosen))
+        target = self.x if in_place and self.x.flags.writeable else self.x.copy()
+        if not infinite:
+            target[:, chosen] = mapped
+        return target, infinite
+
+
 class Sparse(Array):
     """A SciPy matrix, CSR or CSC: only maps that keep zeros."""
 

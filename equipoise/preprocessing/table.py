@@ -23,9 +23,7 @@ class Table:
         """Check ``X`` against the scaler, or let the scaler note its columns (``reset``)."""
         if _is_plain(X) and not hasattr(scaler, "feature_names_in_"):
             return cls._take_plain(scaler, X, reset)
-        held = containers.take(X)
-        if isinstance(held, containers.Array):
-            held.x = _checked(scaler, held.x)
+        held = _held(scaler, X)
         _check_shape(scaler, held.x)
         _check_names(held.names)
         validate_data(scaler, X, reset=reset, skip_check_array=True)
@@ -45,9 +43,7 @@ class Table:
     @classmethod
     def take_back(cls, scaler, X) -> "Table":
         """Check what comes back: of the fitted width, its names those of the fit if it has any."""
-        held = containers.take(X)
-        if isinstance(held, containers.Array):
-            held.x = _checked(scaler, held.x)
+        held = _held(scaler, X)
         _check_shape(scaler, held.x)
         if held.names is not None:
             _check_feature_names(scaler, X, reset=False)
@@ -60,6 +56,18 @@ class Table:
         if infinite:
             finite.refuse(self.scaler, self.matrix)
         return result if out is not None else wrap.wrap(self.scaler, result, self.given)
+
+
+def _held(scaler, X):
+    """Wrap a container; give an array as one of numbers, at least where it is scaled."""
+    held = containers.take(X)
+    if not isinstance(held, containers.Array):
+        return held
+    some = getattr(scaler, "columns", None) is not None
+    if some and isinstance(X, np.ndarray) and X.dtype.kind == "O" and X.ndim == 2:
+        return containers.Objects(X)
+    held.x = _checked(scaler, held.x)
+    return held
 
 
 def _is_plain(x) -> bool:

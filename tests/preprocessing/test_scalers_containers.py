@@ -233,3 +233,20 @@ def test_float32_in_another_order_of_bytes_is_float32(cls, dtype):
     found = cls().fit(x).transform(x)
     assert found.dtype == np.dtype(dtype)
     np.testing.assert_array_equal(found, cls().fit_transform(draw(dtype)))
+
+
+@pytest.mark.parametrize("cls", SCALERS)
+def test_words_beside_the_chosen_columns_of_an_array(cls):
+    x = np.array([["Ann", 20, 1.5], ["Bo", None, 2.5], ["Cy", 40, 3.0]], dtype=object)
+    numbers = x[:, [2, 1]].astype(float)
+    scaler = cls(columns=[2, 1]).fit(x)
+    found = scaler.transform(x)
+    np.testing.assert_array_equal(found[:, 0], x[:, 0])
+    np.testing.assert_array_equal(found[:, [2, 1]].astype(float), cls().fit_transform(numbers))
+    back = scaler.inverse_transform(found)[:, [2, 1]].astype(float)
+    np.testing.assert_allclose(back, numbers, rtol=1e-14)
+    assert x[1, 1] is None
+    with pytest.raises(ValueError, match=r"column 0 holds 'Ann' in row 0.*columns="):
+        cls(columns=[1, 0]).fit(x)
+    with pytest.raises(ValueError, match="column 1 holds inf in row 2"):
+        scaler.transform(np.where(x == 40, np.inf, x))
