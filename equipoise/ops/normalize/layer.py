@@ -10,6 +10,7 @@ from equipoise.ops.normalize.op import (
     on_gpu,
     parameter_gradients,
     plain_backward,
+    rounded_sums,
 )
 from equipoise.ops.normalize.reference import activate, moments
 
@@ -44,6 +45,11 @@ def _forward_operator(x, residual, *args):
     return y, x.new_empty(0) if residual is None else total, stats
 
 
+def _backward_operator(g, passed, x, stats, weight, bias, *args):
+    dx, sums = _backward(g, passed, x, stats, weight, bias, *args)
+    return dx, rounded_sums(sums, weight, bias)
+
+
 def _fake_like(x, width):
     if crossed(x, width):
         return torch.empty_like(x)
@@ -57,7 +63,8 @@ def _fake_forward(x, residual, weight, bias, activation, slope, eps, width, cent
 
 
 def _fake_backward(g, passed, x, stats, weight, bias, activation, slope, width, centred):
-    return _fake_like(x, width), x.new_empty((2, width), dtype=torch.float64)
+    sums = x.new_empty((2, width), dtype=torch.float64)
+    return _fake_like(x, width), rounded_sums(sums, weight, bias)
 
 
 rows_forward = operator(
@@ -71,7 +78,7 @@ rows_backward = operator(
     "rows_backward",
     "(Tensor grad, Tensor? passed, Tensor x, Tensor stats, Tensor? weight, Tensor? bias, "
     "int activation, float negative_slope, int width, bool centred) -> (Tensor, Tensor)",
-    _backward,
+    _backward_operator,
     _fake_backward,
 )
 

@@ -64,7 +64,7 @@ def _backward_operator(g, *args):
     if dadd is None:
         dadd = dx.new_empty(0)
     # an operator's results are its own: none may be its argument
-    return dx, dadd.clone() if dadd is g else dadd, sums
+    return dx, dadd.clone() if dadd is g else dadd, rounded_sums(sums, *args[3:5])
 
 
 def _fake_forward(x, weight, bias, add, activation, negative_slope, eps, groups, centred):
@@ -82,7 +82,8 @@ def _fake_backward(
 ):  # fmt: skip
     dx = torch.empty_like(dense(x))
     dadd = torch.empty_like(dx) if want_add else dx.new_empty(0)
-    return dx, dadd, x.new_empty((2, x.shape[1]), dtype=torch.float64)
+    sums = x.new_empty((2, x.shape[1]), dtype=torch.float64)
+    return dx, dadd, rounded_sums(sums, weight, bias)
 
 
 normalize_forward = operator(
@@ -194,11 +195,19 @@ class Normalize(torch.autograd.Function):
         )
 
 
-def parameter_gradients(sums: Tensor, weight: Tensor | None, bias: Tensor | None):
-    """Give bias' and weight's gradients of their (2, ...) sums, in the type that both have."""
+def rounded_sums(sums, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """Give the (2, ...) sums in the type that weight and bias have.
+
+    The operators do so themselves: as a line of a compiled graph it would wake all threads.
+    """
     kinds = {t.dtype for t in (weight, bias) if t is not None}
     # where they differ the engine rounds each, which takes longer
-    return (sums.to(kinds.pop()) if len(kinds) == 1 else sums).unbind(0)
+    return sums.to(kinds.pop()) if len(kinds) == 1 else sums
+
+
+def parameter_gradients(sums: Tensor, weight: Tensor | None, bias: Tensor | None):
+    """Give bias' and weight's gradients of their (2, ...) sums, in the type that both have."""
+    return rounded_sums(sums, weight, bias).unbind(0)
 
 
 def plain_backward(*tensors) -> bool:
