@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from equipoise.ops import dispatch
 from equipoise.ops.normalize import op
 
 FLOATS = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
@@ -133,3 +134,12 @@ def widened(name: str, *tensors: Tensor | None) -> tuple[Any, ...]:
     if name not in _WIDENED.get(device, ()) or not torch.is_autocast_enabled(device):
         return tensors
     return tuple(t if t is None or t.dtype == torch.float64 else t.float() for t in tensors)
+
+
+def wanted_whole(input) -> bool:
+    """Tell whether Dynamo is to take a call on ``input`` as one operator.
+
+    An export keeps torch's operators, and a compiler's cache knows no forced backend.
+    """
+    traced = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
+    return traced and isinstance(input, Tensor) and dispatch.forced() is None

@@ -16,11 +16,13 @@ from equipoise._checks import (
     check_vectors,
     explain_transforms,
     fit,
+    wanted_whole,
     widened,
 )
 from equipoise.ops import dispatch
 from equipoise.ops.normalize import again_channels, op, reference
 from equipoise.ops.normalize.layout import format_of
+from equipoise.ops.normalize.library import whole
 from equipoise.ops.normalize.reference import then
 
 
@@ -82,6 +84,9 @@ def group_norm(
     >>> group_norm(x, 3, activation="silu").shape
     torch.Size([2, 6, 5, 5])
     """
+    if type(num_groups) is int and wanted_whole(input):
+        extras = (activation, negative_slope, add)
+        return _whole("group_norm", input, num_groups, weight, bias, eps, *extras)
     if add is None:
         how = (activation, negative_slope, eps, num_groups)
         y = again_channels.normalized(input, weight, bias, *how)
@@ -166,6 +171,8 @@ def instance_norm(
         return batch_norm(
             input, running_mean, running_var, weight, bias, False, momentum, eps, **extras
         )
+    if running_mean is None and running_var is None and wanted_whole(input):
+        return _whole("instance_norm", input, 0, weight, bias, eps, *extras.values())
     check_tensors("instance_norm", input, running_mean=running_mean, running_var=running_var)
     if prod(input.shape[2:]) == 1:
         raise ValueError(
@@ -192,6 +199,22 @@ def instance_norm(
         buffers = (running_mean, running_var)
         _update(*buffers, mean, variance, momentum, prod(input.shape[2:]), by_torch)
     return y
+
+
+def _within(name, input, groups, weight, bias, eps, activation, negative_slope, add):
+    """Do what a norm does within ``_whole``."""
+    extras = {"activation": activation, "negative_slope": negative_slope, "add": add}
+    if name == "group_norm":
+        return group_norm(input, groups, weight, bias, eps, **extras)
+    return instance_norm(input, weight=weight, bias=bias, eps=eps, **extras)
+
+
+_whole = whole(
+    "group_norm",
+    "(str name, Tensor input, int num_groups, Tensor? weight, Tensor? bias, float eps, "
+    "str? activation, float negative_slope, Tensor? add) -> Tensor",
+    _within,
+)
 
 
 def filter_response_norm(input, weight, bias, eps, activation, negative_slope, add) -> Tensor:
@@ -233,7 +256,7 @@ def _with_statistics(args, activation, negative_slope, add, centred=True, by_tor
     if how == "aten":
         y = by_torch() if by_torch else F.group_norm(*args)
         return then(y, add, activation, negative_slope), None, None
-    if how == "formula":
+    if how == "formula" or op.transformed_in_graph():
         return _by_formula(args, activation, negative_slope, add, centred)
     if how == "small":
         y = _small(args)

@@ -7,9 +7,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from equipoise._checks import check_activation, check_floating, check_tensors, fit, widened
+from equipoise._checks import (
+    check_activation,
+    check_floating,
+    check_tensors,
+    fit,
+    wanted_whole,
+    widened,
+)
 from equipoise.ops import dispatch
-from equipoise.ops.normalize import again_rows, layer, reference
+from equipoise.ops.normalize import again_rows, layer, op, reference
+from equipoise.ops.normalize.library import whole
 
 
 def layer_norm(
@@ -139,6 +147,9 @@ def rms_norm(
 def _run(name, args, normalized_shape, centred, return_residual):
     x, residual, weight, bias, activation, slope, eps = args
     shape = tuple(normalized_shape)
+    if wanted_whole(x):
+        y, total = _whole(name, *args, shape, centred)
+        return (y, x if residual is None else total) if return_residual else y
     again = again_rows.found(*args, shape, centred)
     if again is not None:
         y, total = again(x, residual, weight, bias)
@@ -154,13 +165,29 @@ def _run(name, args, normalized_shape, centred, return_residual):
     return (y, total) if return_residual else y
 
 
+def _within(name, *args):
+    """Do what ``_run`` does within ``_whole``."""
+    x, residual, *_, shape, centred = args
+    y, total = _run(name, args[:-2], shape, centred, True)
+    # an operator's results are its own: none may be its argument
+    return y, x.new_empty(0) if residual is None else total
+
+
+_whole = whole(
+    "layer_norm",
+    "(str name, Tensor input, Tensor? residual, Tensor? weight, Tensor? bias, str? activation, "
+    "float negative_slope, float eps, SymInt[] normalized_shape, bool centred) -> (Tensor, Tensor)",
+    _within,
+)
+
+
 def _normalize(call, shape):
     x, residual, weight, bias = call[:4]
     for_torch = x.numel() == 0 or torch.compiler.is_exporting()
     how = dispatch.choose(x, (weight, bias), residual, for_torch=for_torch, small_calls=False)
     if how == "aten":
         return _by_torch(call, shape)
-    if how == "formula":
+    if how == "formula" or op.transformed_in_graph():
         return layer.formula(*call)
     again_rows.keep(*call[:7], shape, call[8])
     if torch.is_grad_enabled() and any(

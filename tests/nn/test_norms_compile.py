@@ -7,6 +7,7 @@ from _norms import FEW, IMAGES, Row, step
 from _subject import nn, ours_only
 from tolerances import COMPILED, assert_near
 from torch._dynamo.backends.common import aot_autograd
+from torch._functorch.aot_autograd import make_boxed_func
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -230,3 +231,53 @@ def test_a_forced_backend_that_cannot_run_is_not_compiled(monkeypatch):
         torch._dynamo.reset()
         with pytest.raises(error, match=f"EQUIPOISE_BACKEND.*{name}"):
             graphs_of(row.build(), row.inputs()[0])
+
+
+WHOLE = [row for row in FEW if row.name in ("LayerNorm", "RMSNorm", "GroupNorm", "InstanceNorm2d")]
+
+
+@ours_only
+@pytest.mark.parametrize("row", WHOLE, ids=lambda row: row.name)
+def test_dynamo_takes_a_norm_whole(row):
+    _, graph = graphs_of(row.build(activation="silu"), row.inputs()[0])
+    ours = [target for target in graph.split() if target.startswith("equipoise.")]
+    assert len(ours) == 1
+    assert ours[0].split(".")[1] in ("layer_norm", "group_norm")
+
+
+@ours_only
+@pytest.mark.parametrize("row", WHOLE, ids=lambda row: row.name)
+def test_the_operators_round_the_parameters_gradients(row):
+    seen = []
+
+    def compiler(graph, _):
+        seen.extend(str(node.target) for node in graph.graph.nodes)
+        return make_boxed_func(graph)
+
+    backend = aot_autograd(fw_compiler=compiler)
+    layer = row.build()
+    x, upstream, _ = row.inputs()
+    stepped(torch.compile(layer, backend=backend), layer, x, upstream)
+    assert sum(target.startswith("equipoise.") for target in seen) == 2
+    assert not any("_to_copy" in target for target in seen)
+
+
+@pytest.mark.parametrize("row", WHOLE, ids=lambda row: row.name)
+def test_a_transform_within_a_compiled_function(row):
+    layer = row.build(activation="silu")
+    x, upstream, _ = row.inputs()
+
+    def gradient(x):
+        return torch.func.grad(lambda x: (layer(x) * upstream).sum())(x)
+
+    compiled = torch.compile(gradient, fullgraph=True, backend="aot_eager")
+    assert_near(compiled(x), gradient(x), COMPILED)
+
+
+@ours_only
+def test_a_compiler_says_what_was_wrong():
+    row = next(row for row in WHOLE if row.name == "LayerNorm")
+    x, _, _ = row.inputs()
+    compiled = torch.compile(row.build(), fullgraph=True, backend="aot_eager")
+    with pytest.raises(RuntimeError, match="Given normalized_shape="):
+        compiled(x[..., 1:])

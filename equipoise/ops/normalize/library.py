@@ -16,8 +16,11 @@ _library = torch.library.Library("equipoise", "DEF")
 
 def _overload() -> str:
     digest = hashlib.sha256()
-    for name in ("layer.py", "layout.py", "op.py"):
-        digest.update(Path(__file__).with_name(name).read_bytes())
+    here = Path(__file__).parent
+    package = here.parents[1]
+    files = [here / name for name in ("layer.py", "layout.py", "op.py")]
+    for path in (*files, package / "_layer_norm.py", package / "_group_norm.py"):
+        digest.update(path.read_bytes())
     return f"v{digest.hexdigest()[:8]}"
 
 
@@ -31,4 +34,16 @@ def operator(name: str, schema: str, kernel, fake):
     for device in ("CPU", "CUDA"):
         _library.impl(full, kernel, device)
     torch.library.register_fake(f"equipoise::{full}", fake, lib=_library)
+    return getattr(getattr(torch.ops.equipoise, name), OVERLOAD)
+
+
+def whole(name: str, schema: str, function):
+    """Define ``equipoise::name`` of the operators that ``function`` calls.
+
+    Dynamo takes it as it stands: what it traces line by line it looks after in every call of
+    the graph, module by module, which took longer than the kernel on small tensors.
+    """
+    full = f"{name}.{OVERLOAD}"
+    _library.define(full + schema)
+    _library.impl(full, function, "CompositeImplicitAutograd")
     return getattr(getattr(torch.ops.equipoise, name), OVERLOAD)

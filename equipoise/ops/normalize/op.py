@@ -248,6 +248,15 @@ def transforming() -> bool:
     return _functorch.peek_interpreter_stack() is not None
 
 
+def transformed_in_graph() -> bool:
+    """Tell whether a compiler looks at a call within a transform, which no operator has rules for.
+
+    Dynamo, which traces line by line, cannot be asked.
+    """
+    traced = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
+    return traced and transforming()
+
+
 def plain_tensors(*tensors) -> bool:
     """Tell whether all are ordinary tensors that no transform of torch's looks through."""
     if transforming():
