@@ -62,26 +62,31 @@ def _more_moments() -> Iterator[Job]:
 
 
 def _scaling() -> Iterator[Job]:
-    from equipoise.ops.quantile.op import quantiles
-    from equipoise.ops.scale.op import Affine
-    from equipoise.ops.scale.rows import UnitRows
+    from equipoise.ops.scale.op import SCALE
+    from equipoise.ops.scale.rows import UNIT_ROWS
 
-    columns = Affine(np.zeros(16), np.ones(16))
+    for kernel in (SCALE, UNIT_ROWS):
+        for dtype in (torch.float32, torch.float64):
+            name = f"{kernel.name} {str(dtype).removeprefix('torch.')}"
+            yield name, lambda kernel=kernel, dtype=dtype: kernel.address(dtype)
+
+
+def _quantiles() -> Iterator[Job]:
+    from equipoise.ops.quantile.op import quantiles
+
     # small runs on the calling thread, large ones on the pool: two forms
     for rows in (2_000, 20_000):
         for dtype in ("float32", "float64"):
             x = np.random.default_rng(0).standard_normal((rows, 16)).astype(dtype)
             # a tail so heavy that both searches are needed
             y = x / np.where(np.arange(rows) % 7, 1, 1e-6)[:, None].astype(dtype)
-            yield f"scale {dtype} {rows}", lambda x=x: columns.apply(x)
-            yield f"unit rows {dtype} {rows}", lambda x=x: UnitRows("l2").apply(x)
             yield f"quantiles {dtype} {rows}", lambda y=y: quantiles(y, [0.5])
 
 
 def groups() -> list[list[Job]]:
     """Give the kernels, long groups first; what Numba keeps in one index is one group."""
-    alone = (*_moments(), *_normalize())
-    return [[*_scaling()], [*_more_moments()], *([job] for job in alone)]
+    alone = (*_moments(), *_normalize(), *_scaling())
+    return [[*_quantiles()], [*_more_moments()], *([job] for job in alone)]
 
 
 def _compile(jobs: list[Job], report: Report) -> None:

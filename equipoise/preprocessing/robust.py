@@ -7,7 +7,7 @@ import torch
 from scipy import sparse
 from scipy.special import ndtri
 
-from equipoise.ops.quantile import op, reference
+from equipoise.ops.quantile import reference
 from equipoise.ops.scale.op import Affine
 from equipoise.preprocessing import constant, finite
 from equipoise.preprocessing.base import Scaler
@@ -212,6 +212,9 @@ def _exact(matrix, weights, q, shared, moments=None):
     elif weights is not None:
         found = reference.weighted_quantiles(matrix, weights, q)
     else:
+        # imports Numba
+        from equipoise.ops.quantile import op
+
         found = op.quantiles(matrix, q, moments)
     return np.broadcast_to(found, (len(q), width)).copy()
 

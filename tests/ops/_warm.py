@@ -1,10 +1,11 @@
-"""A program: call layers and sum moments; print which of the compiler's modules came along.
+"""A program: call layers, sum moments, scale; print which of the compiler's modules came along.
 
 Run as its own process, for what is imported stays.
 """
 
 import sys
 
+import numpy as np
 import torch
 
 import equipoise as eq
@@ -28,6 +29,12 @@ def main():
     moments = [eq.Moments.of(x.detach().double().flatten(2).numpy()) for _ in range(2)]
     assert (moments[0] + moments[1]).count.min() == 8
     print(*sorted({"numba", "scipy"} & set(sys.modules)))
+    rows = np.random.default_rng(0).standard_normal((3000, 8))
+    for dtype in (np.float32, np.float64):
+        for scaler in (eq.preprocessing.StandardScaler(), eq.preprocessing.Normalizer()):
+            assert np.isfinite(scaler.fit_transform(rows.astype(dtype))).all()
+    # scikit-learn brings SciPy
+    print(*sorted({"numba"} & set(sys.modules)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 from numba import prange
 
 from equipoise.ops.jit import Kernel, inline, window
-from equipoise.ops.scale.cpu import LINE
+from equipoise.ops.scale.words import LINE
 
 # of a long column, and of a short one: then more columns fit side by side
 MANY_BINS, FEW_BINS, LONG = 2048, 512, 400_000

@@ -6,20 +6,32 @@ where rows do, a line is a piece of one column and its coefficients are two numb
 """
 
 import numpy as np
-from numba import prange
+from numba import carray
 
 from equipoise.ops.fetch import fetch_run
-from equipoise.ops.jit import Kernel, inline, window
+from equipoise.ops.jit import inline, window
+from equipoise.ops.scale.words import (
+    BACK,
+    CHECK,
+    DIVIDE,
+    FACTOR,
+    FORM,
+    HIGHEST,
+    LINE,
+    LOWEST,
+    MULTIPLY,
+    OFFSET,
+    PLAN,
+    A,
+    B,
+    X,
+    Y,
+)
+from equipoise.ops.sweep.call import pointer_at
+from equipoise.ops.sweep.loop import ANSWER
 
-# values in a line, so that its coefficients stay in the first-level cache
-LINE = 1024
 # in place: values at a time, and how far ahead memory is asked for as many
 STEP, AHEAD = 256, 512
-# values that a task scales
-TASK = 1 << 16
-
-# forms of the map
-DIVIDE, MULTIPLY, BACK, CHECK = range(4)
 
 
 @inline
@@ -123,16 +135,22 @@ def _lines(t, x, y, a, b, c, plan, form):
     return infinite
 
 
-def _scale(x, y, a, b, c, plan, form, infinite):
-    """Map the lines of flat x to those of flat y.
+def scale(task, integers, floats, computed):
+    """Map the lines of x to those of y, and answer whether any value is infinite.
 
-    ``c`` is (factor, offset, low, high).  ``plan``: lines; values in a run of lines, its distance
-    to the next in x and in y; values in a line, lines in a run, lines in a task; whether a run is
-    one column, and whether y is x.  ``infinite`` (tasks,) tells what each task met.
+    Plan: lines; values in a run of lines, its distance to the next in x and in y; values in a
+    line, lines in a run, lines in a task; whether a run is one column, and whether y is x.
     """
-    for task in prange(infinite.shape[0]):
-        t = np.int64(task)
-        infinite[t] = _lines(t, x, y, a, b, c, plan, form)
-
-
-scale = Kernel(_scale)
+    if task < 0:
+        return
+    i = integers
+    x, y = carray(pointer_at(computed, i[X]), (1,)), carray(pointer_at(computed, i[Y]), (1,))
+    a, b = carray(pointer_at(floats, i[A]), (1,)), carray(pointer_at(floats, i[B]), (1,))
+    c = (floats[FACTOR], floats[OFFSET], floats[LOWEST], floats[HIGHEST])
+    plan = (
+        i[PLAN], i[PLAN + 1], i[PLAN + 2], i[PLAN + 3], i[PLAN + 4], i[PLAN + 5], i[PLAN + 6],
+        i[PLAN + 7], i[PLAN + 8],
+    )  # fmt: skip
+    if _lines(task, x, y, a, b, c, plan, i[FORM]) != 0:
+        # all that write it write the same
+        i[ANSWER] = 1

@@ -5,14 +5,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from equipoise.ops.moments.op import flat
-from equipoise.ops.scale import cpu
+from equipoise.ops.scale.words import BACK, CHECK, DIVIDE, LINE, MULTIPLY, TASK
+from equipoise.ops.sweep.tasks import TaskKernel, floats_of, words_of
 
+SCALE = TaskKernel("equipoise.ops.scale.cpu", "scale")
 # values converted at once: half a megabyte of float64
 PIECE = 1 << 16
 DEVICE_PIECE = 1 << 24
-_KERNEL_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-_FLOATS = (*_KERNEL_DTYPES, np.dtype(np.float16))
+KERNEL_DTYPES = {np.dtype(np.float32): torch.float32, np.dtype(np.float64): torch.float64}
+_FLOATS = (*KERNEL_DTYPES, np.dtype(np.float16))
 
 
 class Affine(NamedTuple):
@@ -95,11 +96,11 @@ class Affine(NamedTuple):
     def coefficients(self, dtype):
         """Give the kernel's form, a and b."""
         if self.back:
-            return cpu.BACK, self.shift, self.scale / self.factor
+            return BACK, self.shift, self.scale / self.factor
         if dtype == np.float64:
-            return cpu.DIVIDE, self.shift, self.scale
+            return DIVIDE, self.shift, self.scale
         # rounded in float64 and then to fewer digits: the reciprocal does not show
-        return cpu.MULTIPLY, self.shift, 1.0 / self.scale
+        return MULTIPLY, self.shift, 1.0 / self.scale
 
 
 def apply(x: np.ndarray, affine: Affine, out: np.ndarray | None = None):
@@ -116,7 +117,7 @@ def apply(x: np.ndarray, affine: Affine, out: np.ndarray | None = None):
         out = empty_like(x)
     if x.size == 0:
         return out, False
-    if x.dtype == out.dtype and x.dtype in _KERNEL_DTYPES:
+    if x.dtype == out.dtype and x.dtype in KERNEL_DTYPES:
         plan = walk(x, out)
         if plan is not None:
             return out, _run(x, out, affine, plan)
@@ -128,7 +129,7 @@ def infinite(x: np.ndarray) -> bool:
     if x.size == 0 or x.dtype.kind != "f":
         return False
     nothing = np.ones(x.shape[1])
-    plan = walk(x, x) if x.dtype in _KERNEL_DTYPES else None
+    plan = walk(x, x) if x.dtype in KERNEL_DTYPES else None
     if plan is None:
         return any(np.isinf(x[i : i + PIECE]).any() for i in range(0, len(x), PIECE))
     return _run(x, x, Affine(nothing, nothing), plan, check=True)
@@ -150,7 +151,7 @@ def walk(x, y):
         return None
     (n, p), item = x.shape, x.itemsize
     if x.flags.c_contiguous and y.flags.c_contiguous:
-        piece = p * max(1, cpu.LINE // p)
+        piece = p * max(1, LINE // p)
         return _lines(n * p, 1, 0, 0, piece, False)
     (sx, ux), (sy, uy) = x.strides, y.strides
     if any(s % item or s < 0 for s in (sx, ux, sy, uy)):
@@ -158,13 +159,13 @@ def walk(x, y):
     if ux == uy == item or p == 1:
         return _lines(p, n, sx // item, sy // item, p, False)
     if sx == sy == item or n == 1:
-        return _lines(n, p, ux // item, uy // item, cpu.LINE, True)
+        return _lines(n, p, ux // item, uy // item, LINE, True)
     return None
 
 
 def _lines(length, runs, sx, sy, piece, constant):
     pieces = -(-length // piece)
-    per_task = max(1, cpu.TASK // min(piece, length))
+    per_task = max(1, TASK // min(piece, length))
     return (runs * pieces, length, sx, sy, piece, pieces, per_task, constant)
 
 
@@ -174,18 +175,12 @@ def _run(x, y, affine, plan, check=False) -> bool:
     if not constant and len(a) < min(piece, length):
         a, b = (np.tile(v, piece // len(v)) for v in (a, b))
     a, b = (np.ascontiguousarray(v, np.float64) for v in (a, b))
-    tasks = -(-lines // per_task)
-    infinite = np.zeros(tasks, np.int64)
-    same = x.ctypes.data == y.ctypes.data and x.strides == y.strides
+    addresses = [v.__array_interface__["data"][0] for v in (x, y, a, b)]
+    same = addresses[0] == addresses[1] and x.strides == y.strides
     work = x.nbytes if check or same else 2 * x.nbytes
-    views = (flat(x, _elements(x)), flat(y, _elements(y)))
-    wanted = cpu.CHECK if check else form
-    cpu.scale(work, *views, a, b, affine.floats(), (*plan, same), wanted, infinite)
-    return bool(infinite.any())
-
-
-def _elements(x):
-    return tuple(s // x.itemsize for s in x.strides)
+    integers = (*addresses, CHECK if check else form, *plan, same)
+    words = words_of([(1, -(-lines // per_task))], 0, integers)
+    return bool(SCALE(work, KERNEL_DTYPES[x.dtype], words, floats_of(*affine.floats())))
 
 
 def _by_pieces(x, y, affine) -> bool:

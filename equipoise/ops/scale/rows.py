@@ -1,95 +1,18 @@
-"""Divide rows by their norm on the CPU: each row is read twice, the second time from cache."""
+"""Divide the rows of a matrix by their norm: the kernel where a row lies side by side."""
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from numba import prange
 
-from equipoise.ops.jit import Kernel, fast, inline, window
-from equipoise.ops.moments.op import flat
-from equipoise.ops.scale.op import PIECE, empty_like
+from equipoise.ops.scale.op import KERNEL_DTYPES, PIECE, empty_like
+from equipoise.ops.sweep.tasks import TaskKernel, floats_of, words_of
+
+UNIT_ROWS = TaskKernel("equipoise.ops.scale.unit_rows", "unit_rows")
 
 NORMS = ("l1", "l2", "max")
-# sums of squares outside of these have lost digits
-TINY, HUGE = 1e-280, 1e300
 # values that a task divides
 TASK = 1 << 15
-
-
-@fast
-def _sum_abs(x, factor):
-    total = 0.0
-    for i in range(x.size):
-        total += abs(np.float64(x[i]) * factor)
-    return total
-
-
-@fast
-def _sum_squares(x, factor):
-    total = 0.0
-    for i in range(x.size):
-        v = np.float64(x[i]) * factor
-        total += v * v
-    return total
-
-
-@inline
-def _largest(x):
-    """Give the largest absolute value; NaN where there is a NaN."""
-    most = 0.0
-    for i in range(x.size):
-        v = abs(np.float64(x[i]))
-        most = v if v > most or v != v else most
-        if most != most:
-            break
-    return most
-
-
-@inline
-def _norm(x, kind):
-    if kind == 2:
-        return _largest(x)
-    total = _sum_abs(x, 1.0) if kind == 0 else _sum_squares(x, 1.0)
-    if (total > TINY and total < HUGE) or total != total:
-        return total if kind == 0 else np.sqrt(total)
-    most = _largest(x)
-    if most == 0.0 or not most < np.inf:
-        return most
-    # a power of two of the size of the largest: exact to multiply by
-    factor = 2.0 ** -min(max(np.floor(np.log2(most)), -1000.0), 1000.0)
-    scaled = _sum_abs(x, factor) if kind == 0 else np.sqrt(_sum_squares(x, factor))
-    return scaled / factor
-
-
-@inline
-def _divide(x, y, norm):
-    for i in range(x.size):
-        y[i] = np.float64(x[i]) / norm
-
-
-def _unit_rows(x, y, plan, kind, write, strange):
-    """Divide the rows of flat x; ``plan``: rows, width, distance in x and y, rows a task, same.
-
-    ``strange`` (tasks,) tells which tasks met a NaN or an infinity; ``write`` whether to store.
-    """
-    rows, width, sx, sy, per_task, same = plan
-    for task in prange(strange.shape[0]):
-        t = np.int64(task)
-        for row in range(t * per_task, min(rows, (t + 1) * per_task)):
-            source = window(x, row * sx, width)
-            norm = _norm(source, kind)
-            if not norm < np.inf:
-                strange[t] = 1
-                # the norm itself may be beyond float64 where no value is
-                norm = np.inf
-            elif write and norm > 0.0 and same:
-                _divide(source, source, norm)
-            elif write:
-                _divide(source, window(y, row * sy, width), norm if norm > 0.0 else 1.0)
-
-
-_kernel = Kernel(_unit_rows)
 
 
 class UnitRows(NamedTuple):
@@ -120,13 +43,13 @@ class UnitRows(NamedTuple):
 
     def _run(self, x, y, write):
         per_task = max(1, TASK // x.shape[1])
-        strange = np.zeros(-(-len(x) // per_task), np.int64)
-        steps = [tuple(s // v.itemsize for s in v.strides) for v in (x, y)]
-        same = x.ctypes.data == y.ctypes.data and x.strides == y.strides
-        plan = (*x.shape, steps[0][0], steps[1][0], per_task, same)
-        views = flat(x, steps[0]), flat(y, steps[1])
-        _kernel(x.nbytes * (1 + write), *views, plan, NORMS.index(self.norm), write, strange)
-        return bool(strange.any())
+        addresses = [v.__array_interface__["data"][0] for v in (x, y)]
+        same = addresses[0] == addresses[1] and x.strides == y.strides
+        steps = (v.strides[0] // v.itemsize for v in (x, y))
+        integers = (*addresses, NORMS.index(self.norm), write, *x.shape, *steps, per_task, same)
+        words = words_of([(1, -(-len(x) // per_task))], 0, integers)
+        work = x.nbytes * (1 + write)
+        return bool(UNIT_ROWS(work, KERNEL_DTYPES[x.dtype], words, floats_of()))
 
     def _by_pieces(self, x, y):
         step, found = max(1, PIECE // x.shape[1]), False

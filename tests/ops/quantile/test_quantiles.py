@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from equipoise.ops.quantile import cpu, linear, narrow, op, reference
-from equipoise.ops.scale import cpu as lines
+from equipoise.ops.scale import op as lines
 
 ROWS = 20_001
 # short enough for several in the small matrices of the bite tests

@@ -1,13 +1,15 @@
 """The maps of columns and rows against plain float64; broken on purpose, they must fail."""
 
+import ctypes
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
-from equipoise.ops.scale import cpu, op, reference, rows
+from equipoise.ops.scale import cpu, op, reference, rows, words
+from equipoise.ops.sweep.loop import ANSWER, PHASES
 
 
 def draw(shape, dtype, order="C", seed=0):
@@ -100,23 +102,43 @@ def as_python(edits):
     """Run the kernel's source uncompiled, after edits (pattern -> text)."""
     names = {
         "inline": lambda f: f,
-        "Kernel": lambda f: lambda work, *args: f(*args),
-        "prange": range,
+        "carray": lambda pointer, shape: _memory(*pointer),
+        "pointer_at": lambda tag, address: (address, getattr(tag, "dtype", np.float64)),
+        "ANSWER": ANSWER,
+        **{name: value for name, value in vars(words).items() if name.isupper()},
         "window": lambda x, start, size: x[start : start + size],
         "fetch_run": lambda x, at, size: None,
     }
     source = Path(cpu.__file__).read_text()
-    source = re.sub(r"^from (equipoise|numba)\S* import .*$", "", source, flags=re.MULTILINE)
+    source = re.sub(r"^from (equipoise|numba)\S* import (\([^)]*\)|.*)$", "", source, flags=re.M)
     for old, new in edits.items():
         assert old in source, f"the source no longer has: {old}"
         source = source.replace(old, new)
     exec(compile(source, "kernels", "exec"), names)
-    return SimpleNamespace(**names)
+    return names["scale"]
 
 
-def check(kernels, monkeypatch):
+def _memory(address, dtype):
+    """View the memory from an address on: what lies in it is for the kernel to know."""
+    size = 4096 * np.dtype(dtype).itemsize
+    return np.frombuffer((ctypes.c_char * size).from_address(address), dtype)
+
+
+def as_task(kernel):
+    """Run a kernel's tasks in Python, as `TaskKernel` would."""
+
+    def run(work, dtype, integers, floats):
+        computed = torch.empty(0, dtype=dtype).numpy()
+        for task in range(integers[PHASES + 1]):
+            kernel(task, integers, floats, computed)
+        return integers[ANSWER]
+
+    return run
+
+
+def check(kernel, monkeypatch):
     """Raise where the kernel is wrong."""
-    monkeypatch.setattr(op, "cpu", kernels)
+    monkeypatch.setattr(op, "SCALE", as_task(kernel))
     for dtype in (np.float32, np.float64):
         for order in "CF":
             x = draw((61, 5), dtype, order)
@@ -160,6 +182,6 @@ BREAKS = {
 
 @pytest.mark.parametrize("broken", BREAKS)
 def test_a_broken_kernel_is_caught(broken, monkeypatch):
-    kernels = as_python(BREAKS[broken])
+    kernel = as_python(BREAKS[broken])
     with pytest.raises((AssertionError, ValueError, IndexError)):
-        check(kernels, monkeypatch)
+        check(kernel, monkeypatch)
