@@ -206,10 +206,14 @@ class ElasticNet(FromStream, MultiOutputMixin, LinearRegressor):
         if start is not None:
             solver.start(start)
         target = self.tol * float(y @ y)
-        fit = solver.solve(
-            self.alpha * self.l1_ratio * n, self.alpha * (1.0 - self.l1_ratio) * n,
-            target, settings.max_iter,
-        )  # fmt: skip
+        penalties = self.alpha * self.l1_ratio * n, self.alpha * (1.0 - self.l1_ratio) * n
+        fit = solver.solve(*penalties, target, settings.max_iter)
+        if solver.method == "follow" != self.solver and fit.gap > max(target, 0.5 * float(y @ y)):
+            # all zeros would be better: columns that depend on each other led it astray
+            settings = settings._replace(solver="descend")
+            solver = problem.solver(y, settings, self.l1_ratio, estimator=self)
+            solver.why = "dependent columns led away from the exact solution: sweeps instead"
+            fit = solver.solve(*penalties, target, settings.max_iter)
         if np.isnan(fit.gap):
             check_finite(self, problem.X)
         target = solver.reachable(target)

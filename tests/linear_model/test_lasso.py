@@ -366,3 +366,21 @@ def test_free_columns_may_be_alike(seed):
     found = ours.Lasso(alpha=1.0, penalty_weights=factors, fit_intercept=False, tol=1e-8).fit(X, y)
     assert "depend on each other" in found.solver_info_["why"]
     assert found.dual_gap_ <= 1e-8 * np.mean(y**2)
+
+
+def test_a_solution_that_is_lost_among_dependent_columns_is_swept_for():
+    rng = np.random.default_rng(23)
+    X = rng.standard_normal((27, 40))
+    X[:, rng.random(40) < 0.2] = 0.0
+    X[:, rng.random(40) < 0.2] = X[:, rng.integers(40)][:, None]
+    X[:, rng.random(40) < 0.1] = 1.0
+    X += 100.0 * (rng.random(40) < 0.3)
+    y = rng.standard_normal(27)
+    alpha = 0.01 * np.abs((X - X.mean(0)).T @ (y - y.mean())).max() / 27
+    model = ours.Lasso(alpha, fit_intercept=False, max_iter=300)
+    with pytest.warns(ConvergenceWarning, match="did not converge"):
+        model.fit(X, y)
+    # zeros have a gap of at most this
+    assert model.dual_gap_ < 0.5 * np.mean(y**2)
+    assert model.solver_info_["solver"] == "descend"
+    assert "sweeps instead" in model.solver_info_["why"]
