@@ -21,6 +21,7 @@ from equipoise.linear_model.problem import (
     seed_of,
     warn_unless_converged,
 )
+from equipoise.ops.descend.ahead import Ahead
 
 # what a path takes, as scikit-learn checks it
 _CONSTRAINTS = PARAMETERS | {
@@ -72,7 +73,9 @@ def enet_path(
     alphas : int, array, or None
         How many, or which ones; None is 100.  ``n_alphas`` is the older name of the number.
     precompute : "auto", bool or array (p, p)
-        Compute the cross products of all columns first; "auto" does where n >= p.
+        Compute the cross products of all columns first; "auto" does where n >= p, but for large X
+        in Fortran order with n >= 40 p, where it takes those of the features that enter if they
+        are fewer than half.
     Xy, coef_init : None or array (p,)
         Xᵀy where it is known is not used: one pass over X gives it.  Coefficients to start from.
     fit_intercept : bool, default False
@@ -149,24 +152,31 @@ def lasso_path(X, y, **options):
 def follow_path(problem, settings, l1_ratio, alphas, eps=1e-3, start=None, name="The path"):
     """Give (alphas, coefficients of the scaled columns (alphas, p), gaps, iterations)."""
     y, n = problem.target(), problem.n
-    solver = problem.solver(y, settings, l1_ratio, many=True)
+    ahead = start is None and problem.worth_ahead(settings, l1_ratio)
+    solver = problem.solver(y, settings, l1_ratio, many=True, ahead=ahead)
     grid = alpha_grid(solver.level, n, l1_ratio, alphas, eps)
-    if start is not None:
-        solver.start(np.asarray(start, np.float64) * problem.design.scale)
-    coefs, gaps = np.empty((len(grid), problem.p)), np.empty(len(grid))
-    iterations, target = [], settings.tol * float(y @ y)
-    reachable = solver.reachable(target)
+    target = settings.tol * float(y @ y)
+    penalties = grid * l1_ratio * n, grid * (1.0 - l1_ratio) * n, target, settings.max_iter
     with one_blas_thread():
-        for i, alpha in enumerate(grid):
-            fit = solver.solve(
-                alpha * l1_ratio * n, alpha * (1.0 - l1_ratio) * n, target, settings.max_iter
-            )
-            coefs[i], gaps[i] = fit.w, fit.gap / n
-            iterations.append(max(fit.rounds + fit.sweeps, 1))
-            warn_unless_converged(
-                f"{name} at alpha={alpha:.3g}", fit.gap, reachable, problem.X, settings.max_iter,
-                stacklevel=4,
-            )  # fmt: skip
+        fits = Ahead(solver, *penalties).solve() if ahead and grid[-1] > 0.0 else None
+    if fits is None:
+        if ahead:
+            solver = problem.solver(y, settings, l1_ratio, many=True)
+        if start is not None:
+            solver.start(np.asarray(start, np.float64) * problem.design.scale)
+        with one_blas_thread():
+            fits = [
+                solver.solve(l1, l2, *penalties[2:]) for l1, l2 in zip(*penalties[:2], strict=True)
+            ]
+    coefs, gaps = np.empty((len(grid), problem.p)), np.empty(len(grid))
+    iterations, reachable = [], solver.reachable(target)
+    for i, (alpha, fit) in enumerate(zip(grid, fits, strict=True)):
+        coefs[i], gaps[i] = fit.w, fit.gap / n
+        iterations.append(max(fit.rounds + fit.sweeps, 1))
+        warn_unless_converged(
+            f"{name} at alpha={alpha:.3g}", fit.gap, reachable, problem.X, settings.max_iter,
+            stacklevel=4,
+        )  # fmt: skip
     return grid, coefs, gaps, iterations
 
 

@@ -40,6 +40,8 @@ PARAMETERS: dict[str, list] = {
 
 # rows a column, and values, from which some of the rows are tried first
 TALL, LARGE = 40, 1 << 20
+# features from which a path starts with those that enter
+MANY = 256
 # rows a column that are tried, in runs of so many
 SHARE, RUN = 4, 128
 # sums of squares that float32 can hold
@@ -135,22 +137,25 @@ class Problem:
         self._gram = gram / (self.design.scale[:, None] * self.design.scale)
 
     def solver(
-        self, y, settings: Settings, l1_ratio=1.0, many=False, estimator=None, alone=None
-    ) -> Solver:
+        self, y, settings: Settings, l1_ratio=1.0, many=False, estimator=None, alone=None,
+        ahead=False,
+    ) -> Solver:  # fmt: skip
         """Prepare to solve for the target ``y``; ``many`` penalties are worth a Gram matrix.
 
-        ``alone`` is the one alpha that will be asked for, where it is known.
+        ``alone`` is the one alpha that will be asked for, where it is known; `Ahead` does without
+        a Gram matrix.
         """
         method, why = self._method(settings, l1_ratio, many)
         gram = settings.gram if isinstance(settings.gram, np.ndarray) else None
-        if gram is None and self._worth(settings.gram, many):
+        if gram is None and self._worth(settings.gram, many and not ahead):
             gram = self.gram()
         guess = None
         if alone is not None and gram is None and l1_ratio > 0.0 and is_tall(self.X):
             guess = self._share(settings, l1_ratio, alone)
         q = None
         if guess is None:
-            q = self.design.survey(y) if gram is None else self.design.correlate(y)
+            one = gram is None and not ahead
+            q = self.design.survey(y) if one else self.design.correlate(y)
         solver = Solver(
             self.design, y, self.factors, q, gram,
             positive=settings.positive, seed=settings.seed, method=method, share=guess,
@@ -206,6 +211,13 @@ class Problem:
             self.design.offset[:] = shift + means
         index = np.flatnonzero(likely)
         return index, w[index] * self.design.scale[index] * unit
+
+    def worth_ahead(self, settings, l1_ratio):
+        """Tell whether a path may cost less on the features that enter than all cross products."""
+        auto = isinstance(settings.gram, str) and settings.solver == "auto" and not settings.seed
+        tall = self.p >= MANY and is_tall(self.X) and self.design.by_column
+        paid = bool((self.factors > 0.0).all())
+        return auto and tall and paid and l1_ratio > 0.0 and self._gram is None
 
     def _worth(self, asked, many):
         """Tell whether all cross products cost less than the passes that they save."""

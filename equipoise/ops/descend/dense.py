@@ -30,19 +30,30 @@ def _dot(a, v):
     return s
 
 
+@fast
+def _dot_squares(a, offset, weights):
+    s = 0.0
+    for i in range(a.shape[0]):
+        x = np.float64(a[i]) - offset
+        s += x * x * weights[i] if weights.shape[0] else x * x
+    return s
+
+
 def _correlate_columns(x, n, chosen, v, out):
     """Fill ``out`` (k, m) with the products of k vectors with the chosen columns of flat ``x``.
 
     One column after the other: memory read in one stream came out up to twice as fast as four.
     """
     out[:] = 0.0
+    flat_v = v.reshape(-1)
     for column in prange(chosen.shape[0]):
         j = np.int64(column)
         first = chosen[j] * n
         for row in range(0, n, ROWS):
             size = min(ROWS, n - row)
             for k in range(v.shape[0]):
-                out[k, j] += _dot(window(x, first + row, size), v[k, row : row + size])
+                part = window(flat_v, k * n + row, size)
+                out[k, j] += _dot(window(x, first + row, size), part)
 
 
 @inline
@@ -110,6 +121,44 @@ def _sums(x, step_row, step_column, chosen, weights, out):
         for i in range(n):
             for k in range(chosen.shape[0]):
                 out[k] += np.float64(x[i * step_row + chosen[k]]) * weights[i]
+
+
+def _squares(x, n, chosen, offset, weights, out):
+    """Fill ``out`` with the weighted sums of squares of the chosen columns less their offsets."""
+    out[:] = 0.0
+    for k in prange(chosen.shape[0]):
+        for row in range(0, n, ROWS):
+            size = min(ROWS, n - row)
+            column = window(x, chosen[k] * n + row, size)
+            part = window(weights, row, size if weights.shape[0] else 0)
+            out[k] += _dot_squares(column, offset[chosen[k]], part)
+
+
+def _combine_many(x, chosen, factors, out):
+    """Add the chosen columns times each row of ``factors`` (k, m) to the row of ``out`` (k, n)."""
+    count, n = out.shape
+    m, flat_out = chosen.shape[0], out.reshape(-1)
+    for block in prange(-(-n // NEAR)):
+        row = np.int64(block) * NEAR
+        size, j = min(NEAR, n - row), 0
+        while j + 4 <= m:
+            a, b, c, d = (
+                window(x, chosen[j] * n + row, size),
+                window(x, chosen[j + 1] * n + row, size),
+                window(x, chosen[j + 2] * n + row, size),
+                window(x, chosen[j + 3] * n + row, size),
+            )
+            for k in range(count):
+                _add_four(
+                    a, b, c, d, factors[k, j], factors[k, j + 1], factors[k, j + 2],
+                    factors[k, j + 3], window(flat_out, k * n + row, size),
+                )  # fmt: skip
+            j += 4
+        while j < m:
+            column = window(x, chosen[j] * n + row, size)
+            for k in range(count):
+                _add_one(column, factors[k, j], window(flat_out, k * n + row, size))
+            j += 1
 
 
 def _combine(x, step_row, step_column, chosen, factors, out):
@@ -229,6 +278,8 @@ def _slope(x, factors, base, y, roots, r, v, parts):
 
 
 combine = Kernel(_combine)
+combine_many = Kernel(_combine_many)
+squares = Kernel(_squares)
 slope = Kernel(_slope)
 sums = Kernel(_sums)
 correlate_columns = Kernel(_correlate_columns)

@@ -8,7 +8,7 @@ from threading import current_thread, main_thread
 
 import numpy as np
 
-from equipoise.ops.descend import coarse, dense, gather, halves, sparse
+from equipoise.ops.descend import coarse, cross, dense, gather, halves, sparse
 from equipoise.ops.products.layout import PAIRS
 
 # rows that are gathered at once where columns are not kept: a megabyte for a few hundred
@@ -173,14 +173,18 @@ class Dense(Design):
         return products / self.scale
 
     def correlate_some(self, r, chosen):
-        """Give the products of the chosen columns with ``r`` (n,)."""
+        """Give the products of the chosen columns with ``r`` (n,) or with each row of r (k, n)."""
         if not self.by_column:
-            return self.correlate(r)[chosen]
-        v = self.facing(r[None])
-        out = np.empty((1, len(chosen)))
-        dense.correlate_columns(self._work(len(chosen)), self.flat, self.n, chosen, v, out)
-        shift = 0.0 if self.lazy else v.sum() * self.offset[chosen]
-        return (out[0] - shift) / self.scale[chosen]
+            return self.correlate(r)[..., chosen]
+        v = self.facing(np.atleast_2d(r))
+        out = np.empty((len(v), len(chosen)))
+        meet = len(v) > 1 and self.X.dtype == np.float64
+        kernel = cross.meet if meet else dense.correlate_columns
+        kernel(self._work(len(chosen)), self.flat, self.n, chosen, v, out)
+        if not self.lazy:
+            out -= v.sum(1)[:, None] * self.offset[chosen]
+        out /= self.scale[chosen]
+        return out if r.ndim == 2 else out[0]
 
     def columns(self, chosen, first=0, last=None, out=None):
         """Copy the rows first to last of the chosen columns, as rows (m, last - first)."""
@@ -278,12 +282,21 @@ class Dense(Design):
 
     def products(self, index, m, y=None):
         """Give products of the last m of the columns with them all (m, k), and with y (m,) or 0."""
-        out, q = np.zeros((m, len(index))), np.zeros(m)
-        for first, last, z in self.chunks(index):
-            out += z[-m:] @ z.T
-            if y is not None:
-                q += z[-m:] @ y[first:last]
-        return out, q
+        new = index[len(index) - m :]
+        self._see(new)
+        out = cross.cross_products(
+            self._work(len(index)), self.flat, self.n, self.steps, index, m, self.offset,
+            self.scale, self.roots,
+        )  # fmt: skip
+        return out, np.zeros(m) if y is None else self.correlate_some(y, new)
+
+    def squares(self, chosen):
+        """Give the sums of squares of the chosen columns, (m,); where columns are contiguous."""
+        self._see(chosen)
+        out, weights = np.empty(len(chosen)), EMPTY if self.weights is None else self.weights
+        work = self._work(len(chosen))
+        dense.squares(work, self.flat, self.n, chosen, self.offset, weights, out)
+        return out / self.scale[chosen] ** 2
 
     def gram(self):
         """Give the cross products (p, p) of all columns."""
@@ -295,6 +308,14 @@ class Dense(Design):
         for _, _, z in self.chunks(np.arange(self.p)):
             out += z @ z.T
         return out
+
+    def combine_many(self, chosen, factors):
+        """Do the same for each row of factors (k, m), (k, n), where columns are contiguous."""
+        factors = factors / self.scale[chosen]
+        out = np.empty((len(factors), self.n))
+        out[:] = -(factors @ self.offset[chosen])[:, None]
+        dense.combine_many(self._work(len(chosen)), self.flat, chosen, factors, out)
+        return self.weighted(out)
 
     def combine(self, chosen, factors):
         """Give Σ columns × factors, (n,)."""

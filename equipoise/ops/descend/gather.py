@@ -19,25 +19,25 @@ AHEAD = 4
 
 
 @inline
-def _copy_shifted(a, offset, factor, out):
+def copy_shifted(a, offset, factor, out):
     for i in range(out.shape[0]):
         out[i] = (np.float64(a[i]) - offset) * factor
 
 
 @inline
-def _copy_weighted(a, offset, factor, weights, out):
+def copy_weighted(a, offset, factor, weights, out):
     for i in range(out.shape[0]):
         out[i] = (np.float64(a[i]) - offset) * factor * weights[i]
 
 
 @inline
-def _copy_down(x, at, p, offset, factor, out):
+def copy_down(x, at, p, offset, factor, out):
     for i in range(out.shape[0]):
         out[i] = (np.float64(x[at + i * p]) - offset) * factor
 
 
 @inline
-def _copy_down_weighted(x, at, p, offset, factor, weights, out):
+def copy_down_weighted(x, at, p, offset, factor, weights, out):
     for i in range(out.shape[0]):
         out[i] = (np.float64(x[at + i * p]) - offset) * factor * weights[i]
 
@@ -57,9 +57,9 @@ def _columns(x, step_column, first, chosen, offset, scale, roots, out):
         j = chosen[k]
         column = window(x, first + j * step_column, out.shape[1])
         if roots.shape[0] == 0:
-            _copy_shifted(column, offset[j], 1.0 / scale[j], out[k])
+            copy_shifted(column, offset[j], 1.0 / scale[j], out[k])
         else:
-            _copy_weighted(
+            copy_weighted(
                 column, offset[j], 1.0 / scale[j], roots[first : first + out.shape[1]], out[k]
             )
 
@@ -82,10 +82,10 @@ def _rows(x, p, first, chosen, order, offset, scale, roots, out):
                 fetch_down(x, at + size * p, p, more)
                 column, factor = window(flat_out, order[k] * rows + row, size), 1.0 / scale[j]
                 if roots.shape[0] == 0:
-                    _copy_down(x, at, p, offset[j], factor, column)
+                    copy_down(x, at, p, offset[j], factor, column)
                 else:
                     weights = window(roots, first + row, size)
-                    _copy_down_weighted(x, at, p, offset[j], factor, weights, column)
+                    copy_down_weighted(x, at, p, offset[j], factor, weights, column)
 
 
 def _take_runs(x, step_row, step_column, step, run, shift, out):
@@ -103,7 +103,7 @@ def _take_runs(x, step_row, step_column, step, run, shift, out):
                 if j + 1 < p:
                     fetch_run(x, at + step_column, run)
                 part = window(flat_out, j * rows + first, run)
-                _copy_shifted(window(x, at, run), shift[j], 1.0, part)
+                copy_shifted(window(x, at, run), shift[j], 1.0, part)
     else:
         for some in prange(rows // STRIP):
             at = np.int64(some) * STRIP

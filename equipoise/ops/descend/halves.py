@@ -8,80 +8,29 @@ four of them keeps its sums in registers.  The processor must have
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import prange
 
-from equipoise.ops.jit import Kernel, emits, fast, inline, window
-from equipoise.ops.sweep.lanes import LONG, POINTER, intrinsic, suffix
+from equipoise.ops.descend.tile import SIDE, Tile, emits_tile, neighbours
+from equipoise.ops.jit import Kernel, fast, inline, window
 
 # llvmlite has no name for the instruction
 llvm.initialize_native_asmparser()
 
-# rows of a block, columns along a side of a tile, and groups of rows that are summed apart
-ROWS, SIDE, GROUPS = 1024, 4, 8
-# bytes of a vector, and of a number
-BYTES, ITEM = 64, 2
-FLOAT = ir.FloatType()
-SUMS = ir.VectorType(FLOAT, BYTES // 4)
+# rows of a block, and groups of rows that are summed apart
+ROWS, GROUPS = 1024, 8
 
 
-class _Tile:
-    """Emits the products of SIDE columns at one address with SIDE at another."""
+class _Halves(Tile):
+    """The same of numbers in bfloat16, two to a lane of float32."""
 
-    def __init__(self, builder, left, right, stride):
-        self.b, self.stride = builder, stride
-        self.left, self.right = (
-            [builder.add(base, builder.mul(stride, LONG(k))) for k in range(SIDE)]
-            for base in (left, right)
-        )
-
-    def emit(self):
-        """Emit the loop over vectors of both; give the sums, lane by lane."""
-        b = self.b
-        before, body, after = b.block, b.append_basic_block(), b.append_basic_block()
-        b.branch(body)
-        b.position_at_end(body)
-        at, *sums = [b.phi(kind) for kind in [LONG] + [SUMS] * SIDE**2]
-        mine, theirs = ([self._load(c, at) for c in side] for side in (self.left, self.right))
-        pairs = [(x, y) for x in mine for y in theirs]
-        added = [self._add(x, y, total) for (x, y), total in zip(pairs, sums, strict=True)]
-        zeros = ir.Constant(SUMS, [0.0] * SUMS.count)
-        new = [b.add(at, LONG(BYTES)), *added]
-        for phi, first, value in zip([at, *sums], [LONG(0)] + [zeros] * SIDE**2, new, strict=True):
-            phi.add_incoming(first, before)
-            phi.add_incoming(value, body)
-        b.cbranch(b.icmp_signed("<", new[0], self.stride), body, after)
-        b.position_at_end(after)
-        return added
-
-    def _load(self, column, at):
-        place = self.b.inttoptr(self.b.add(column, at), POINTER)
-        return self.b.load(place, typ=SUMS, align=ITEM)
+    element, item, lanes, width = ir.FloatType(), 2, 16, 64
 
     def _add(self, x, y, total):
-        kind = ir.FunctionType(SUMS, [SUMS] * 3)
+        kind = ir.FunctionType(self.sums, [self.sums] * 3)
         return self.b.asm(kind, "vdpbf16ps $3, $2, $0", "=v,0,v,v", [total, x, y], False)
 
 
-@emits
-def _tile(typingctx, z, a, b, size, out):
-    """Fill ``out`` with the products of columns a to a + 3 of flat ``z`` with columns b to b + 3.
-
-    A column holds ``size`` numbers, whole vectors of them.
-    """
-
-    def codegen(context, builder, signature, args):
-        source, target = (
-            context.make_array(signature.args[k])(context, builder, args[k]).data for k in (0, 4)
-        )
-        stride, base = builder.mul(args[3], LONG(ITEM)), builder.ptrtoint(source, LONG)
-        left, right = (builder.add(base, builder.mul(stride, first)) for first in args[1:3])
-        name = f"llvm.vector.reduce.fadd.{suffix(SUMS)}"
-        for k, lanes in enumerate(_Tile(builder, left, right, stride).emit()):
-            total = intrinsic(builder, name, FLOAT, [FLOAT(0.0), lanes], ("reassoc",))
-            builder.store(total, builder.gep(target, [LONG(k)]))
-        return context.get_dummy_value()
-
-    return types.none(z, types.int64, types.int64, types.int64, out), codegen
+_tile = emits_tile(_Halves)
 
 
 @inline
@@ -120,7 +69,11 @@ def _halves(x, n, roots, sums, parts, out):
         group = np.int64(task)
         parts[group], sums[group] = 0.0, 0.0
         z, tile = np.zeros(wide * ROWS, np.uint16), np.empty(SIDE * SIDE, np.float32)
-        line = np.zeros(ROWS, np.float32)
+        line, left, right = (
+            np.zeros(ROWS, np.float32),
+            np.empty(SIDE, np.int64),
+            np.empty(SIDE, np.int64),
+        )
         for block in range(group * blocks // groups, (group + 1) * blocks // groups):
             row = block * ROWS
             size = min(ROWS, n - row)
@@ -132,8 +85,10 @@ def _halves(x, n, roots, sums, parts, out):
                 sums[group, j] += _total(column, weights)
                 _round(line.view(np.uint32), window(z, j * ROWS, ROWS))
             for a in range(0, wide, SIDE):
+                neighbours(a, ROWS, left)
                 for b in range(a, wide, SIDE):
-                    _tile(z, a, b, ROWS, tile)
+                    neighbours(b, ROWS, right)
+                    _tile(z, left, z, right, ROWS, tile)
                     for s in range(SIDE * SIDE):
                         parts[group, a + s // SIDE, b + s % SIDE] += tile[s]
     for a in range(k):
