@@ -198,7 +198,7 @@ def extras(point: Point, case: LinearCase) -> dict[str, float]:
     if point.tags["task"] != FIT or point.tags["density"] < 1 or point.bytes < 2**25:
         return {}
     call = case.build("ours").call
-    gram = 8 * call().solver_info_["working_set"] ** 2
+    gram = call().solver_info_["gram_bytes"]
     return {PEAK: (traced_peak(call) - gram) / point.bytes}
 
 

@@ -268,6 +268,7 @@ def info(solver: Solver | GroupSolver, fit: Fit, target: float, n: int) -> dict[
         "sweeps": fit.sweeps,
         "events": fit.events,
         "working_set": len(solver.work.index),
+        "gram_bytes": solver.work.G.nbytes,
         "dual_gap": fit.gap / n,
         "target": target / n,
     }

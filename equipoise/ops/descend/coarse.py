@@ -98,15 +98,40 @@ def _widen(a, low, high):
 
 
 @inline
+def _place(x, middle, per):
+    """Give the place of x between whole numbers, and the nearest of those."""
+    z = np.float32((x - middle) * per)
+    return z, np.rint(min(max(z, np.float32(-STEPS)), np.float32(STEPS)))
+
+
+@inline
 def _take_row(a, v, middles, per, products, sums, e, out):
     for j in range(a.shape[0]):
         x = np.float64(a[j])
         products[j] += x * v
         sums[j] += x - middles[j]
-        z = np.float32((x - middles[j]) * per[j])
-        k = np.rint(min(max(z, np.float32(-STEPS)), np.float32(STEPS)))
+        z, k = _place(x, middles[j], per[j])
         e[j] += (z - k) * (z - k)
         out[j] = np.int8(np.int32(k))
+
+
+@inline
+def _take_four(a, b, c, d, v, w, s, t, middles, per, products, sums, e, oa, ob, oc, od):
+    """Do the same for four rows at once: what is summed is loaded and stored once for them."""
+    for j in range(a.shape[0]):
+        xa, xb, xc, xd = np.float64(a[j]), np.float64(b[j]), np.float64(c[j]), np.float64(d[j])
+        middle, unit = middles[j], per[j]
+        products[j] += (xa * v + xb * w) + (xc * s + xd * t)
+        sums[j] += ((xa - middle) + (xb - middle)) + ((xc - middle) + (xd - middle))
+        za, ka = _place(xa, middle, unit)
+        zb, kb = _place(xb, middle, unit)
+        zc, kc = _place(xc, middle, unit)
+        zd, kd = _place(xd, middle, unit)
+        e[j] += ((za - ka) * (za - ka) + (zb - kb) * (zb - kb)) + (
+            (zc - kc) * (zc - kc) + (zd - kd) * (zd - kd)
+        )
+        oa[j], ob[j] = np.int8(np.int32(ka)), np.int8(np.int32(kb))
+        oc[j], od[j] = np.int8(np.int32(kc)), np.int8(np.int32(kd))
 
 
 def _take_rows(x, n, p, v, depth, out, kept, means, middles, steps, blurs):
@@ -126,11 +151,22 @@ def _take_rows(x, n, p, v, depth, out, kept, means, middles, steps, blurs):
         for j in range(size):
             middle[j], steps[first + j] = step_of(low[j], high[j])
             per[j] = 1.0 / steps[first + j]
-        for i in range(n):
+        i = 0
+        while i + 4 <= n:
+            o = i * p + first
+            _take_four(
+                window(x, o, size), window(x, o + p, size), window(x, o + 2 * p, size),
+                window(x, o + 3 * p, size), v[i], v[i + 1], v[i + 2], v[i + 3],
+                middle, per, products, sums, e, window(kept, o, size), window(kept, o + p, size),
+                window(kept, o + 2 * p, size), window(kept, o + 3 * p, size),
+            )  # fmt: skip
+            i += 4
+        while i < n:
             o = i * p + first
             _take_row(
                 window(x, o, size), v[i], middle, per, products, sums, e, window(kept, o, size)
             )
+            i += 1
         for j in range(size):
             sums[j] = middle[j] + sums[j] / n
             blurs[first + j] = blur_of(n, steps[first + j], e[j], depth)
@@ -240,8 +276,11 @@ class Coarse:
         else:
             take_rows(work, x, n, p, v, depth, *own)
 
-    def products(self, v):
-        """Give the products of the columns with ``v`` (n,), and how far each may be off."""
+    def products(self, v, off=0.0):
+        """Give the products of the columns with ``v`` (n,), and how far each may be off.
+
+        ``off`` is how far ``v`` may be off, in norm.
+        """
         unit, out = float(np.abs(v).max(initial=0.0)), np.zeros(len(self.steps))
         if not TINY < unit < np.inf:
             return out, np.full(len(out), np.inf)
@@ -254,4 +293,8 @@ class Coarse:
             multiply_rows(self.work, self.kept, single, out, sums)
         with np.errstate(invalid="ignore", over="ignore"):
             out = (out * self.steps) * unit + self.middles * v.sum()
-            return out, self.blurs * (float(np.sqrt(u @ u)) * unit)
+            far = self.blurs * (float(np.sqrt(u @ u)) * unit)
+            if off > 0.0:
+                most = np.abs(self.middles) + STEPS * self.steps
+                far += (off * np.sqrt(len(v))) * most + off * self.blurs
+            return out, far

@@ -13,11 +13,15 @@ from equipoise.ops.products.layout import PAIRS
 
 # rows that are gathered at once where columns are not kept: a megabyte for a few hundred
 CHUNK_BYTES = 1 << 20
+# cross products are added up for so many of the features that join
+STRIP = 64
 # places in a design that rows are taken from
 PARTS = 8
 # bytes from which one thread's reading is slower than two threads that wait for each other
 POOLED = 1 << 22
-# bytes of X from which a copy in bytes, an eighth of it, is read sooner by more than it costs
+# bytes of X from which the way to a solution is computed less exactly than its end
+LARGE = 1 << 25
+# bytes of X in C order from which a copy in bytes, an eighth of it, is worth its memory
 COARSE = 1 << 27
 EMPTY = np.empty(0)
 
@@ -38,6 +42,14 @@ def flat(x):
     if x.flags.writeable:
         return x.reshape(-1, order="A")
     return np.asarray(_Memory(x))
+
+
+def _into(out, made):
+    """Give ``made``, in ``out`` where that is something."""
+    if out is None:
+        return made
+    out[:] = made
+    return out
 
 
 def pooled(size):
@@ -61,6 +73,8 @@ class Design:
     by_column = False
     # X in bytes, where it was surveyed
     coarse: "coarse.Coarse | None" = None
+    # cross products in float32 will do on the way to a solution
+    single = False
 
     def __init__(self, X, weights, offset, scale, lazy=False):
         self.X = X
@@ -134,7 +148,7 @@ class Dense(Design):
     def __init__(self, X, weights, offset, scale, lazy=False):
         super().__init__(X, weights, offset, scale, lazy)
         self.flat = flat(X)
-        self.by_column = bool(X.flags.f_contiguous)
+        self.by_column, self.single = bool(X.flags.f_contiguous), self.bytes >= LARGE
         self.steps = (1, self.n) if self.by_column else (self.p, 1)
 
     def _work(self, columns):
@@ -151,7 +165,8 @@ class Dense(Design):
     def survey(self, r):
         """Give the products of each column with ``r`` (n,), and keep X in bytes for `glance`."""
         tasks = self.p if self.by_column else self.p // coarse.TILE
-        if self.coarse is not None or self.bytes < COARSE or tasks < 2:
+        least = LARGE if self.by_column else COARSE
+        if self.coarse is not None or self.bytes < least or tasks < 2:
             return self.correlate(r)
         v = self.facing(r[None])[0]
         self.coarse = coarse.Coarse(self.flat, v, self.by_column, self.work)
@@ -159,11 +174,16 @@ class Dense(Design):
             self.offset[:], self.known[:] = self.coarse.means, True
         return self._affine(self.coarse.first, v)
 
-    def glance(self, r):
-        """Give the products of each column with ``r`` (n,), nearly, and how far off they may be."""
+    def glance(self, r, off=0.0):
+        """Give the products of each column with ``r`` (n,), nearly, and how far off they may be.
+
+        ``off`` is how far, in norm, ``r`` itself may be off.
+        """
         assert self.coarse is not None
         v = self.facing(r[None])[0]
-        near, far = self.coarse.products(v)
+        if self.weights is not None:
+            off *= float(self.roots.max())
+        near, far = self.coarse.products(v, off)
         return self._affine(near, v), far / self.scale
 
     def _affine(self, products, v):
@@ -212,13 +232,13 @@ class Dense(Design):
         dense.sums(self._work(len(chosen)), self.flat, *self.steps, chosen, weights, sums)
         return sums
 
-    def chunks(self, chosen):
+    def chunks(self, chosen, kind=np.float64):
         """Yield (first, last, columns) of pieces that stay in the cache."""
-        rows = max(256, CHUNK_BYTES // (8 * max(len(chosen), 1)))
-        buffer = np.empty((len(chosen), min(rows, self.n)))
+        rows = max(256 if kind == np.float64 else 64, CHUNK_BYTES // (8 * max(len(chosen), 1)))
+        buffer = np.empty(len(chosen) * min(rows, self.n), kind)
         for first in range(0, self.n, rows):
             last = min(self.n, first + rows)
-            part = buffer if last - first == buffer.shape[1] else None
+            part = buffer[: len(chosen) * (last - first)].reshape(len(chosen), -1)
             yield first, last, self.columns(chosen, first, last, part)
 
     def near(self, chosen, rows):
@@ -280,14 +300,24 @@ class Dense(Design):
         gather.take_runs(pooled(out.nbytes), self.flat, *self.steps, step, size, shift, out)
         return out.T
 
-    def products(self, index, m, y=None):
-        """Give products of the last m of the columns with them all (m, k), and with y (m,) or 0."""
+    def products(self, index, m, y=None, out=None):
+        """Give products of the last m of k columns with them all (m, k), and with y (m,) or 0.
+
+        Those in float32 are made where ``out`` is.
+        """
         new = index[len(index) - m :]
         self._see(new)
-        out = cross.cross_products(
-            self._work(len(index)), self.flat, self.n, self.steps, index, m, self.offset,
-            self.scale, self.roots,
-        )  # fmt: skip
+        if out is None or out.dtype == np.float64:
+            made = cross.cross_products(
+                self._work(len(index)), self.flat, self.n, self.steps, index, m, self.offset,
+                self.scale, self.roots,
+            )  # fmt: skip
+            out = _into(out, made)
+        else:
+            out[:] = 0.0
+            for _, _, z in self.chunks(index, out.dtype):
+                for strip in range(0, m, STRIP):
+                    out[strip : strip + STRIP] += z[len(z) - m :][strip : strip + STRIP] @ z.T
         return out, np.zeros(m) if y is None else self.correlate_some(y, new)
 
     def squares(self, chosen):
@@ -345,18 +375,18 @@ class Sparse(Design):
             return self._plain(weights)[chosen]
         return self.X[:, chosen].T @ weights
 
-    def products(self, index, m, y=None):
-        """Give products of the last m of the columns with them all (m, k), and with y (m,) or 0."""
+    def products(self, index, m, y=None, out=None):
+        """Give products of the last m of k columns with them all (m, k), and with y (m,) or 0."""
         new = index[len(index) - m :]
         self._see(new)
-        out = np.empty((m, len(index)))
         weights = EMPTY if self.weights is None else self.weights
         starts = np.zeros(self.n + 2, np.int64)
-        sparse.products(0, *self.parts, new, index, weights, starts, out)
+        made = np.empty((m, len(index)))
+        sparse.products(0, *self.parts, new, index, weights, starts, made)
         # Σ s (a − m_a)(b − m_b), where the offset is the weighted mean or 0
-        out -= self.total * self.offset[new][:, None] * self.offset[index]
-        q = np.zeros(m) if y is None else self.correlate(y)[new]
-        return out / (self.scale[new][:, None] * self.scale[index]), q
+        made -= self.total * self.offset[new][:, None] * self.offset[index]
+        made /= self.scale[new][:, None] * self.scale[index]
+        return _into(out, made), np.zeros(m) if y is None else self.correlate(y)[new]
 
     def squares(self, chosen):
         """Give the sums of squares of the chosen columns, (m,)."""

@@ -9,16 +9,17 @@ Efron et al. 2004; Ferreau, Bock and Diehl 2008.)
 
 import numpy as np
 
-from equipoise.ops.descend.gram import axpy, dot
-from equipoise.ops.jit import Kernel, fast, inline
+from equipoise.ops.descend.gram import axpy, dot, row, triangle
+from equipoise.ops.jit import Kernel, fast, inline, window
 
-# a column that keeps less than this share of its square beside the support depends on it
-DEPENDENT = 1e-11
+# a column that keeps less than this share of its square beside the support depends on it, by
+# products in float64 or float32
+DEPENDENT, SINGLE = 1e-11, 1e-6
 # changes after which the direction is computed afresh
 FRESH = 32
 
 
-@inline
+@fast
 def add_four(a, b, c, d, fa, fb, fc, fd, out):
     for i in range(out.shape[0]):
         out[i] -= (fa * a[i] + fb * b[i]) + (fc * c[i] + fd * d[i])
@@ -31,31 +32,62 @@ def subtract_products(G, support, m, z, out):
     s = 0
     while s + 4 <= m:
         add_four(
-            G[support[s], :k], G[support[s + 1], :k], G[support[s + 2], :k],
-            G[support[s + 3], :k], z[s], z[s + 1], z[s + 2], z[s + 3], out,
+            row(G, support[s], k), row(G, support[s + 1], k), row(G, support[s + 2], k),
+            row(G, support[s + 3], k), z[s], z[s + 1], z[s + 2], z[s + 3], out,
         )  # fmt: skip
         s += 4
     while s < m:
-        axpy(z[s], G[support[s], :k], out)
+        axpy(z[s], row(G, support[s], k), out)
         s += 1
 
 
 @fast
-def spread(row, a, factor, out):
-    """Add factor × row to ``out``, and give row · a: both halves of a symmetric product."""
-    s = 0.0
-    for t in range(row.shape[0]):
-        s += row[t] * a[t]
-        out[t] += factor * row[t]
-    return s
+def spread_four(a, b, c, d, fa, fb, fc, fd, v, out):
+    """Add fa a + fb b + ... to ``out``, and give a·v, b·v, ...: both halves of a product."""
+    sa, sb, sc, sd = 0.0, 0.0, 0.0, 0.0
+    for t in range(out.shape[0]):
+        sa += a[t] * v[t]
+        sb += b[t] * v[t]
+        sc += c[t] * v[t]
+        sd += d[t] * v[t]
+        out[t] += (fa * a[t] + fb * b[t]) + (fc * c[t] + fd * d[t])
+    return sa, sb, sc, sd
 
 
 @inline
-def solve_support(inverse, m, a, out):
-    """Fill ``out`` with inverse @ a; only the lower triangle of the inverse is kept."""
+def spread(inverse, first, s, v, start, out):
+    """Do the same for the entries from ``first`` of one row s, and set out[s]."""
+    total = start
+    below = triangle(inverse, s)
+    for t in range(first, s):
+        total += below[t] * v[t]
+        out[t] += below[t] * v[s]
+    out[s] = total + below[s] * v[s]
+
+
+@inline
+def solve_support(inverse, m, v, out):
+    """Fill ``out`` with inverse @ v, by the triangle of the inverse that is kept."""
+    s = 0
+    while s + 4 <= m:
+        sums = spread_four(
+            window(triangle(inverse, s), 0, s), window(triangle(inverse, s + 1), 0, s),
+            window(triangle(inverse, s + 2), 0, s), window(triangle(inverse, s + 3), 0, s),
+            v[s], v[s + 1], v[s + 2], v[s + 3], window(v, 0, s), window(out, 0, s),
+        )  # fmt: skip
+        for i in range(4):
+            spread(inverse, s, s + i, v, sums[i], out)
+        s += 4
+    while s < m:
+        spread(inverse, 0, s, v, 0.0, out)
+        s += 1
+
+
+@inline
+def add_square(inverse, m, u, factor):
+    """Add factor × u uᵀ to the inverse."""
     for s in range(m):
-        below = spread(inverse[s, :s], a[:s], a[s], out[:s])
-        out[s] = below + inverse[s, s] * a[s]
+        axpy(-u[s] * factor, window(u, 0, s + 1), triangle(inverse, s))
 
 
 @inline
@@ -65,14 +97,15 @@ def enter(G, l2, support, m, inverse, j, column, u):
         column[s] = G[j, support[s]]
     solve_support(inverse, m, column, u)
     whole = G[j, j] + l2[j]
-    left = whole - dot(u[:m], column[:m])
-    if not left > DEPENDENT * whole:
+    left = whole - dot(window(u, 0, m), window(column, 0, m))
+    if not left > (DEPENDENT if G.itemsize == 8 else SINGLE) * whole:
         return 0.0
     factor = 1.0 / left
+    add_square(inverse, m, u, factor)
+    last = triangle(inverse, m)
     for s in range(m):
-        axpy(-u[s] * factor, u[: s + 1], inverse[s, : s + 1])
-        inverse[m, s] = -u[s] * factor
-    inverse[m, m] = factor
+        last[s] = -u[s] * factor
+    last[m] = factor
     support[m] = j
     return left
 
@@ -81,20 +114,19 @@ def enter(G, l2, support, m, inverse, j, column, u):
 def leave(inverse, support, signs, z, m, at, u):
     """Take the feature at place ``at`` out of the inverse; the last one moves there."""
     for s in range(at):
-        u[s] = inverse[at, s]
+        u[s] = triangle(inverse, at)[s]
     for s in range(at, m):
-        u[s] = inverse[s, at]
+        u[s] = triangle(inverse, s)[at]
     factor, share = 1.0 / u[at], z[at] / u[at]
-    for s in range(m):
-        axpy(u[s] * factor, u[: s + 1], inverse[s, : s + 1])
-    axpy(share, u[:m], z[:m])
-    last = m - 1
+    add_square(inverse, m, u, -factor)
+    axpy(share, window(u, 0, m), window(z, 0, m))
+    last = triangle(inverse, m - 1)
     for s in range(at):
-        inverse[at, s] = inverse[last, s]
-    for s in range(at + 1, last):
-        inverse[s, at] = inverse[last, s]
-    inverse[at, at] = inverse[last, last]
-    support[at], signs[at], z[at] = support[last], signs[last], z[last]
+        triangle(inverse, at)[s] = last[s]
+    for s in range(at + 1, m - 1):
+        triangle(inverse, s)[at] = last[s]
+    triangle(inverse, at)[at] = last[m - 1]
+    support[at], signs[at], z[at] = support[m - 1], signs[m - 1], z[m - 1]
 
 
 @fast
@@ -141,8 +173,8 @@ def join(G, l2, support, signs, z, m, inverse, j, sign, rate, column, u):
     """Extend the support by feature j, and z with it; tell what `enter` does."""
     left = enter(G, l2, support, m, inverse, j, column, u)
     if left > 0.0:
-        z[m] = (rate - dot(column[:m], z[:m])) / left
-        axpy(z[m], u[:m], z[:m])
+        z[m] = (rate - dot(window(column, 0, m), window(z, 0, m))) / left
+        axpy(z[m], window(u, 0, m), window(z, 0, m))
         signs[m] = sign
     return left
 
@@ -171,10 +203,11 @@ def refine(G, q, w, g, l1, l2, support, signs, m, inverse, positive, column, u):
 def _follow(G, q, w, g, l0, l1, l2, support, signs, m, inverse, positive, events):
     """Move w to the optimum at the penalty ``l1``; give (size of the support, events).
 
-    ``support`` (m of it) and the lower triangle of ``inverse`` hold what an earlier call left.
+    ``support`` (m of it) and ``inverse``, its lower triangle row after row, hold what an earlier
+    call left.
     Fewer events than asked and a t of 1 mean success; the caller measures the gap in any case.
     """
-    k, room = w.shape[0], inverse.shape[0]
+    k, room = w.shape[0], support.shape[0]
     low, dlow = np.empty(k), np.empty(k)
     c, dc, e = np.empty(k), np.empty(k), np.zeros(k)
     entered = np.zeros(k, np.int8)

@@ -6,7 +6,19 @@ costs nothing.
 
 import numpy as np
 
-from equipoise.ops.jit import Kernel, fast, inline
+from equipoise.ops.jit import Kernel, fast, inline, window
+
+
+@inline
+def row(G, i, k):
+    """Give the first k entries of row i."""
+    return window(G, i * G.shape[1], k)
+
+
+@inline
+def triangle(inverse, s):
+    """Give row s of a lower triangle that is kept row after row."""
+    return window(inverse, s * (s + 1) // 2, s + 1)
 
 
 @inline
@@ -121,7 +133,7 @@ def _descend(G, q, w, g, l1, l2, yy, positive, target, epochs, seed):
             z = g[j] + diagonal[j] * old
             new = shrink(z, l1[j], diagonal[j] + l2[j], positive)
             if new != old:
-                axpy(new - old, G[j, :k], g)
+                axpy(new - old, row(G, j, k), g)
                 w[j] = new
         squares = squared_residual(w, g, q, yy)
         gap = duality_gap(w, g, l1, l2, diagonal, squares, 1.0, positive)
@@ -146,26 +158,41 @@ def _agree(G, step, change, support, m, inverse):
     k = step.shape[0]
     along, z = np.empty(k), np.empty(m)
     for i in range(k):
-        along[i] = dot(G[i, :k], step)
+        along[i] = dot(row(G, i, k), step)
     curvature, known = dot(step, change), dot(step, along)
     if not (curvature > 0.0 and known > 0.0):
         return
     for way in range(2):
         v, size = (change, curvature) if way == 0 else (along, -known)
         for i in range(k):
-            axpy(-v[i] / size, v, G[i, :k])
+            axpy(-v[i] / size, v, row(G, i, k))
         for s in range(m):
             z[s] = 0.0
             for t in range(m):
-                z[s] += inverse[max(s, t), min(s, t)] * v[support[t]]
+                z[s] += triangle(inverse, max(s, t))[min(s, t)] * v[support[t]]
         left = size
         for s in range(m):
             left += v[support[s]] * z[s]
         for s in range(m):
-            # its lower triangle is all that is kept
-            axpy(z[s] / left, z[: s + 1], inverse[s, : s + 1])
+            axpy(z[s] / left, window(z, 0, s + 1), triangle(inverse, s))
 
 
+def _mirror(G, k, m):
+    """Fill m columns from the k-th on with the rows that they equal."""
+    for i in range(k):
+        for j in range(m):
+            G[i, k + j] = G[k + j, i]
+
+
+def _add_rows(G, factors, out):
+    """Add Σ factors_j G[j] to ``out``."""
+    for j in range(factors.shape[0]):
+        if factors[j] != 0.0:
+            axpy(-factors[j], row(G, j, out.shape[0]), out)
+
+
+mirror = Kernel(_mirror)
+add_rows = Kernel(_add_rows)
 agree = Kernel(_agree)
 descend = Kernel(_descend)
 measure = Kernel(_measure)

@@ -83,19 +83,23 @@ def _search(d, slope, w, l1, positive):
 
 
 def inverse_of(G, s, l2):
-    """Give the inverse of G + μ on the support ``s``; None where it has none."""
+    """Give the inverse of G + μ on the support ``s``, its lower triangle row after row.
+
+    None where it has none.
+    """
     import scipy.linalg
 
     lapack: Any = scipy.linalg.lapack
     if len(s) == 0:
-        return np.empty((0, 0))
+        return np.empty(0)
     A = G[s[:, None], s]
     A.flat[:: len(s) + 1] += l2[s]
     L, info = lapack.dpotrf(A.T, lower=1, clean=0, overwrite_a=1)
     # a pivot that is left with little belongs to a column that the others span
-    if info != 0 or not (np.diagonal(L) ** 2 > 1e-10 * (np.diagonal(G)[s] + l2[s])).all():
+    least = 1e-10 if G.dtype == np.float64 else 1e-5
+    if info != 0 or not (np.diagonal(L) ** 2 > least * (np.diagonal(G)[s] + l2[s])).all():
         return None
     inverse, info = lapack.dpotri(L, lower=1, overwrite_c=1)
     if info != 0:
         return None
-    return np.tril(inverse) + np.tril(inverse, -1).T
+    return inverse[np.tril_indices(len(s))]

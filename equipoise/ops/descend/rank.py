@@ -48,13 +48,13 @@ def _largest(c, factors, member, positive):
 def _doubtful(c, far, factors, member, level, positive, out):
     """List penalised features outside that may reach f × level; give their number.
 
-    Correlations may be off by ``far``.  -1 says that one is beyond it for sure.
+    Correlations may be off by ``far``.  -1 says that one is beyond it, if it is what it seems.
     """
     m = 0
     for j in range(c.shape[0]):
         if not member[j] and factors[j] < np.inf:
             size, bound = c[j] if positive else abs(c[j]), level * factors[j]
-            if size - far[j] > bound and far[j] < np.inf:
+            if size > bound and far[j] < np.inf:
                 return -1
             # what is not finite is looked at
             if not size + far[j] < bound:

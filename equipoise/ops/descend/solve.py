@@ -61,7 +61,7 @@ class Solver:
         if share is not None:
             self.work = Working.of_share(design, y, *share)
         elif gram is None:
-            self.work = Working(design, y, q)
+            self.work = Working(design, y, q, design.single)
         else:
             self.work = Working.of_gram(design, y, q, gram)
         self.certain = gram is not None
@@ -106,7 +106,8 @@ class Solver:
             known, last = len(work.index), gap
             level = self._grow(l1)
             same = last < np.inf and known == len(work.index)
-            if work.rough and (target < FINE * work.yy or same or not work.copies()):
+            crowded = work.rough and not work.copies()
+            if not work.exact and (target < FINE * work.yy or same or crowded):
                 work.settle()
             L1, L2 = self._penalties(level), self._penalties(l2)
             l0 = np.maximum(self._penalties(min(self.level, 1e300)), L1)
@@ -123,9 +124,9 @@ class Solver:
             stuck = level == l1 and same and gap > 0.9 * last
             if gap <= target or stuck or np.isnan(gap) or work.sweeps >= limit or rounds >= budget:
                 break
-        if gap == np.inf and self.coarse:
+        if gap == np.inf:
             self.coarse = False
-            gap = self._certify(level, l1, l2)
+            gap = self._certify(level, l1, l2, last=True)
         sweeps, events = work.sweeps - before[0], work.events - before[1]
         passes = self.passes - before[2]
         return Fit(self.coefficients(), gap, sweeps, events, passes, rounds)
@@ -180,12 +181,15 @@ class Solver:
         )  # fmt: skip
         return scores
 
-    def _pass(self, level):
-        """Correlate all features with the residual; give its sum of squares."""
+    def _pass(self, level, nearly=False):
+        """Correlate all features with the residual; give its sum of squares.
+
+        That is inf where the residual is nearly right only.
+        """
         work, design = self.work, self.design
         # the step that left the residual has read the features in use
         known = work.left is not None and design.by_column
-        r = work.residual()
+        r, off = work.nearly() if nearly else (work.residual(), 0.0)
         self.passes += 1
         if known:
             c, others = np.empty(design.p), np.flatnonzero(~work.member)
@@ -193,26 +197,28 @@ class Solver:
         else:
             c = design.correlate(r)
         self._see(c, level)
-        work.g = self.c[work.index]
-        return float(r @ r)
+        work.anchor(self.c[work.index])
+        return np.inf if off > 0.0 else float(r @ r)
 
     def _glance(self, level, l1):
         """Correlate all features nearly; give the residual's sum of squares, or inf on the way.
 
-        The end is near at l1 where no feature outside breaks its bound for sure: then those that
+        The end is near at l1 where no feature outside seems to break its bound: then those that
         may are correlated exactly, and those in use.
         """
-        r, work = self.work.residual(), self.work
-        c, far = self.design.glance(r)
+        work = self.work
+        r, off = work.nearly()
+        c, far = self.design.glance(r, off)
         self._see(c, level)
         rest = np.empty(len(c), np.int64)
         count = doubtful(0, c, far, self.factors, work.member, l1, self.positive, rest)
         if level > l1 or count < 0:
             return np.inf
         chosen = np.concatenate([work.index, rest[:count]])
+        r = work.residual() if off > 0.0 else r
         c[chosen] = self.design.correlate_some(r, chosen)
         self.passes += 1
-        work.g = c[work.index]
+        work.anchor(c[work.index])
         return float(r @ r)
 
     def _see(self, c, level):
@@ -222,14 +228,18 @@ class Solver:
         self.rise = 1.0 / (self.level - level) if moved else 0.0
         self.c, self.level = c, level
 
-    def _certify(self, level, l1, l2, fresh=True):
-        """Measure the gap at the penalty asked for, over all features; pass over X if ``fresh``."""
+    def _certify(self, level, l1, l2, fresh=True, last=False):
+        """Measure the gap at the penalty asked for, over all features; pass over X if ``fresh``.
+
+        It may be inf on the way there, save where it is the last to be measured.
+        """
         work = self.work
         if self.certain:
             squares, most = max(work.yy - (work.q + work.g) @ work.w, 0.0), 1.0
         else:
             if fresh:
-                self.squares = self._glance(level, l1) if self.coarse else self._pass(level)
+                nearly = level > l1 and not last
+                self.squares = self._glance(level, l1) if self.coarse else self._pass(level, nearly)
             squares = self.squares
             if squares == np.inf:
                 return np.inf

@@ -3,13 +3,11 @@
 import numpy as np
 
 from equipoise.ops.descend.follow import follow
-from equipoise.ops.descend.gram import agree, descend, measure, widen
+from equipoise.ops.descend.gram import add_rows, agree, descend, measure, mirror, widen
 from equipoise.ops.descend.newton import inverse_of, newton
 
 # kept columns and X in bytes may take this share of X, or columns this many bytes
 SHARE, LEAST = 0.15, 1 << 21
-# features from which a block of kept columns is left as it is
-BLOCK = 128
 # cross products of features that join later get this share of room
 ROOM = 32
 # sweeps before a step on the support is tried
@@ -22,6 +20,8 @@ LARGEST = 3000
 STEPS, SLOWEST = 20, 0.5
 # rows a feature, or this share of all, whose cross products make a step leave little
 EACH, PART = 32, 16
+# what rounding in float32 takes from sums of squares, with room to spare
+ROUNDING = 1e-3
 # of the gap that is aimed at, what rounding in float32 may add
 BLUR = 0.1
 # a support from which on a change of it costs more than a sweep
@@ -43,28 +43,32 @@ class Working:
         Cross products; the first ``crossed`` rows and columns are filled.
     diagonal : float64 (k,)
         Sums of squares of the columns.
+    kind : dtype
+        Of G: where it is float32, `anchor` sets right what it says.
     rough : bool
-        G is of some of the rows, for `refine`; `settle` makes it exact.
+        G is of some of the rows, for `refine`; `settle` makes it exact, as it does float32.
     sweeps, events : int
         Sweeps of descent, and changes of the support that were followed.
     """
 
-    def __init__(self, design, y, q):
+    def __init__(self, design, y, q, single=False):
         self.design, self.y, self.all_q = design, y, q
+        self.kind = kind = np.dtype(np.float32 if single else np.float64)
         self.yy = float(y @ y)
         self.member = np.zeros(design.p, bool)
         self.index = np.empty(0, np.int64)
         self.w, self.g, self.q = np.empty(0), np.empty(0), np.empty(0)
-        self.G, self.memory = np.empty((0, 0)), np.empty(0)
+        self.G, self.memory = np.empty((0, 0), kind), np.empty(0, kind)
         self.crossed, self.diagonal = 0, np.empty(0)
-        # columns in the order of the features, in blocks as they came; None where they are not kept
-        self.Z: list[np.ndarray] | None = [] if design.dense else None
+        # columns in the order of the features; None where they are not kept
+        kept = design.dense and not (single and design.by_column)
+        self.Z: np.ndarray | None = np.empty((0, design.n), kind) if kept else None
         self.rough = False
         # the residual at w, where it is known
         self.left: np.ndarray | None = None
         self.sweeps = self.events = 0
         # the support that ``inverse`` belongs to, its size, the signs on it, and the penalties
-        self.m, self.inverse = 0, np.empty((0, 0))
+        self.m, self.inverse = 0, np.empty(0)
         self.support, self.signs = np.empty(0, np.int64), np.empty(0)
         self.l2 = np.empty(0)
 
@@ -93,10 +97,18 @@ class Working:
         most = max(SHARE * self.design.X.nbytes, LEAST)
         return 4 * self.design.n * len(self.index) <= most
 
+    @property
+    def exact(self):
+        """Tell whether cross products are what they are in float64."""
+        return not self.rough and self.kind == np.float64
+
     def settle(self):
-        """Compute the cross products that some of the rows stood for."""
+        """Compute the cross products that some of the rows stood for, or float32."""
+        self.kind, self.Z = np.dtype(np.float64), None
         self.G, self.memory, self.crossed = np.empty((0, 0)), np.empty(0), 0
-        self.rough, self.left, self.q = False, None, self.cross()
+        made = self.cross()
+        self.q = made if self.all_q is None else self.all_q[self.index]
+        self.rough, self.left = False, None
         self.diagonal = np.diagonal(self.G)[: len(self.w)].copy()
         self.set(self.w)
 
@@ -117,8 +129,9 @@ class Working:
         both = len(self.index)
         squares = self.design.squares(features) if late else np.diagonal(self.G)[k:both]
         self.diagonal = np.concatenate([self.diagonal, squares])
-        g = q - self.G[k:both, :k] @ self.w if c is None else c[features]
-        self.g = np.concatenate([self.g, g])
+        # without a copy in float64
+        fresh = q - np.einsum("ij,j->i", self.G[k:both, :k], self.w) if c is None else c[features]
+        self.g = np.concatenate([self.g, fresh])
         self.w = np.concatenate([self.w, np.zeros(len(features))])
 
     def cross(self):
@@ -130,24 +143,14 @@ class Working:
         rows, self.crossed = self.G[k : k + m], k + m
         y = self.y if self.all_q is None else None
         if self.Z is not None:
-            new, start = np.empty((m, self.design.n)), 0
-            self.design.columns(self.index[k:], out=new)
-            for z in [*self.Z, new]:
-                np.matmul(new, z.T, out=rows[:, start : start + len(z)])
-                start += len(z)
-            self._keep(new)
+            self.Z.resize((k + m, self.design.n), refcheck=False)
+            new = self.design.columns(self.index[k:], out=self.Z[k:])
+            np.matmul(new, self.Z.T, out=rows[:, : k + m])
             q = np.zeros(m) if y is None else new @ y
         else:
-            rows[:, : k + m], q = self.design.products(self.index, m, y)
-        self.G[:k, k : k + m] = rows[:, :k].T
+            q = self.design.products(self.index, m, y, rows[:, : k + m])[1]
+        mirror(0, self.G, k, m)
         return q
-
-    def _keep(self, new):
-        """Keep columns, in blocks that are neither many nor copied often."""
-        assert self.Z is not None
-        if self.Z and len(self.Z[-1]) < BLOCK:
-            new = np.concatenate([self.Z.pop(), new])
-        self.Z.append(new)
 
     def _reserve(self, k):
         """Make room for k features; their columns are kept while they are few."""
@@ -155,11 +158,11 @@ class Working:
         if k > stride:
             room = min(self.design.p, max(k, stride + stride // ROOM))
             # in place: a copy would be as large again
-            self.G = np.empty((0, 0))
+            self.G = np.empty((0, 0), self.kind)
             self.memory.resize(room * room, refcheck=False)
             self.G = self.memory.reshape(room, room)
             widen(0, self.memory, old, stride, room)
-        if self.Z is not None and 8 * k * self.design.n > self._most():
+        if self.Z is not None and self.kind.itemsize * k * self.design.n > self._most():
             self.Z = None
 
     def _most(self):
@@ -174,6 +177,13 @@ class Working:
         self.w = w
         self.g = self.q - self.G[:k, :k] @ w
         self.m = -1
+
+    def anchor(self, g):
+        """Take the exact g at w, around which cross products in float32 then hold."""
+        self.g = g
+        if self.kind == np.float32:
+            self.q = g.copy()
+            add_rows(0, self.G, self.w, self.q)
 
     def minimise(self, l0, l1, l2, positive, target, budget, seed=0, method="follow"):
         """Move to a gap of ``target`` on these features at penalties l1 and l2, (k,).
@@ -281,13 +291,14 @@ class Working:
         """Let the inverse hold the largest support that the features allow."""
         # without L2 no more columns than rows are independent
         rank = len(self.index) if l2.any() else min(len(self.index), self.design.n + 1)
-        m, room = self.m, min(rank, LARGEST)
-        if len(self.inverse) >= room:
+        room = min(rank, LARGEST)
+        if len(self.support) >= room:
             return
-        inverse, support, signs = np.empty((room, room)), np.empty(room, np.int64), np.ones(room)
-        inverse[:m, :m], support[:m] = self.inverse[:m, :m], self.support[:m]
-        signs[:m] = self.signs[:m]
-        self.inverse, self.support, self.signs = inverse, support, signs
+        # in place: a copy would be as large again
+        self.inverse.resize(room * (room + 1) // 2, refcheck=False)
+        m, support, signs = self.m, np.empty(room, np.int64), np.ones(room)
+        support[:m], signs[:m] = self.support[:m], self.signs[:m]
+        self.support, self.signs = support, signs
 
     def _follow(self, l0, l1, l2, positive):
         """Follow the solution to the penalty l1, and refine what rounding left."""
@@ -303,11 +314,16 @@ class Working:
         if self.left is not None:
             r, self.left = self.left, None
             return r
-        if self.Z is not None:
-            r, start = self.y.copy(), 0
-            for z in self.Z:
-                r -= self.w[start : start + len(z)] @ z
-                start += len(z)
-            return r
+        if self.Z is not None and self.kind == np.float64:
+            return self.y - self.w @ self.Z
         s = np.flatnonzero(self.w)
         return self.y - self.design.combine(self.index[s], self.w[s])
+
+    def nearly(self):
+        """Give y − X w (n,) by kept columns in float32, and how far off it may be, in norm."""
+        if self.Z is None or self.kind == np.float64:
+            return self.residual(), 0.0
+        off = 2.0**-24 * float(np.abs(self.w) @ np.sqrt(self.diagonal))
+        r = self.y.copy()
+        add_rows(0, self.Z, -self.w, r)
+        return r, (1.0 + ROUNDING) * off

@@ -16,6 +16,7 @@ N, P = 90, 2500
 @pytest.fixture(autouse=True)
 def _any_size(monkeypatch):
     monkeypatch.setattr(designs, "COARSE", 0)
+    monkeypatch.setattr(designs, "LARGE", 0)
 
 
 def columns(n=N, p=40):
@@ -117,20 +118,69 @@ def test_a_fit_meets_its_conditions_and_reads_less(order, positive, l2, monkeypa
     assert found.gap <= 1e-12 * (y @ y)
     assert reference.optimality(X, y, L1, L2, found.w, positive).max() < DESCENT.bound
     monkeypatch.setattr(designs, "COARSE", np.inf)
+    monkeypatch.setattr(designs, "LARGE", np.inf)
     every = solver(X, y, factors, positive=positive).solve(l1, l2, 1e-12 * (y @ y), 1000)
     assert found.passes < every.passes
     bound = DESCENT.bound * np.abs(every.w).max()
     np.testing.assert_allclose(found.w, every.w, rtol=0, atol=bound)
 
 
+def true_gap(X, y, w, l1):
+    """Give the duality gap of a Lasso, in float64 from X alone."""
+    r = y - X @ w
+    scale = min(1.0, l1 / np.abs(X.T @ r).max())
+    return 0.5 * (1 - scale) ** 2 * (r @ r) + l1 * np.abs(w).sum() - scale * (X.T @ r) @ w
+
+
+def alike(order):
+    """Draw columns of which each has twins that float32 hardly tells from it."""
+    X, y = problem(order)
+    for twin in range(1, 5):
+        X[:, twin * 400 : (twin + 1) * 400] = X[:, :400]
+        X[:, twin * 400] += 10.0 ** (-2 * twin)
+    return np.asarray(X + 1e-7 * np.random.default_rng(2).standard_normal(X.shape), order=order), y
+
+
+@pytest.mark.parametrize("order", "CF")
+@pytest.mark.parametrize("draw", [problem, alike])
+def test_a_gap_that_cross_products_in_float32_lead_to_is_what_it_says(order, draw):
+    X, y = draw(order)
+    l1 = 0.02 * np.abs(X.T @ y).max()
+    work = solver(X, y)
+    fit = work.solve(l1, 0.0, 1e-6 * (y @ y), 1000)
+    assert fit.gap <= 1e-6 * (y @ y)
+    assert abs(fit.gap - true_gap(X, y, fit.w, l1)) <= 1e-12 * (y @ y)
+    if draw is problem:
+        assert work.work.G.dtype == np.float32
+    # a finer one is more than they say
+    fit = work.solve(l1, 0.0, 1e-11 * (y @ y), 1000)
+    assert work.work.G.dtype == np.float64
+    assert fit.gap <= 1e-11 * (y @ y)
+    assert true_gap(X, y, fit.w, l1) <= 2e-11 * (y @ y)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_residual_by_columns_in_float32_is_no_further_off_than_it_says(weighted):
+    X, y = problem("C")
+    weights = np.random.default_rng(3).uniform(0.0, 4.0, N) if weighted else None
+    design = designs.make(X * 1e3, weights, np.zeros(P), np.ones(P))
+    work = Solver(design, y, np.ones(P)).work
+    work.add(np.arange(30))
+    work.set(np.random.default_rng(4).standard_normal(30))
+    r, off = work.nearly()
+    error = np.linalg.norm(r - work.residual())
+    assert 0.01 * off < error <= off
+    c = design.correlate(work.residual())
+    near, far = design.glance(r, off)
+    assert (np.abs(near - c) <= far).all()
+    assert (far > design.glance(r)[1]).all()
+
+
 def test_a_fit_that_runs_out_of_rounds_says_the_gap_it_has():
     X, y = problem("F")
     l1 = 0.01 * np.abs(X.T @ y).max()
     fit = solver(X, y).solve(l1, 0.0, 0.0, 1)
-    r = y - X @ fit.w
-    scale = min(1.0, l1 / np.abs(X.T @ r).max())
-    gap = 0.5 * (1 - scale) ** 2 * (r @ r) + l1 * np.abs(fit.w).sum() - scale * (X.T @ r) @ fit.w
-    assert 0.0 < fit.gap <= 1.01 * gap
+    assert 0.0 < fit.gap <= 1.01 * true_gap(X, y, fit.w, l1)
     assert fit.gap > 1e-3 * (y @ y)
 
 
@@ -141,6 +191,7 @@ def test_estimators_and_paths_find_what_they_find_without_bytes(order, monkeypat
     model = Lasso(alpha=0.3, tol=1e-10).fit(X, y)
     path = lasso_path(X, y, n_alphas=12, eps=1e-2, tol=1e-10)
     monkeypatch.setattr(designs, "COARSE", np.inf)
+    monkeypatch.setattr(designs, "LARGE", np.inf)
     same, other = (
         Lasso(alpha=0.3, tol=1e-10).fit(X, y),
         lasso_path(X, y, n_alphas=12, eps=1e-2, tol=1e-10),
@@ -163,7 +214,7 @@ def test_what_is_not_finite_is_named(value):
 def test_bite_a_bound_that_is_too_small_is_caught(monkeypatch):
     taken = coarse.Coarse.products
     monkeypatch.setattr(
-        coarse.Coarse, "products", lambda self, v: (taken(self, v)[0], 0.0 * taken(self, v)[1])
+        coarse.Coarse, "products", lambda self, *v: (taken(self, *v)[0], 0.0 * taken(self, *v)[1])
     )
     with pytest.raises(AssertionError):
         test_a_glance_is_near_the_correlations_of_the_design("F", False, False)
