@@ -53,7 +53,7 @@ from equipoise.ops.sweep.loop import AFTER, BEFORE, SCRATCH
 GROUP = 1 << 12
 MIN_ROWS, MAX_ROWS = 8, 64
 # rows that the first shift is the mean of
-SAMPLES = 16
+SAMPLES = 32
 # a shift of few digits leaves squares of few digits, whose sums are rounded by ties: always down,
 # 16 ulp in a float32 column.  A factor of many digits, near 1, makes roundings fall either way.
 UNEVEN = 0.9999987065432109
