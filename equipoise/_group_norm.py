@@ -256,7 +256,7 @@ def _with_statistics(args, activation, negative_slope, add, centred=True, by_tor
     if how == "aten":
         y = by_torch() if by_torch else F.group_norm(*args)
         return then(y, add, activation, negative_slope), None, None
-    if how == "formula" or op.transformed_in_graph():
+    if how == "formula":
         return _by_formula(args, activation, negative_slope, add, centred)
     if how == "small":
         y = _small(args)

@@ -16,7 +16,7 @@ from equipoise._checks import (
     widened,
 )
 from equipoise.ops import dispatch
-from equipoise.ops.normalize import again_rows, layer, op, reference
+from equipoise.ops.normalize import again_rows, layer, reference
 from equipoise.ops.normalize.library import whole
 
 
@@ -187,7 +187,7 @@ def _normalize(call, shape):
     how = dispatch.choose(x, (weight, bias), residual, for_torch=for_torch, small_calls=False)
     if how == "aten":
         return _by_torch(call, shape)
-    if how == "formula" or op.transformed_in_graph():
+    if how == "formula":
         return layer.formula(*call)
     again_rows.keep(*call[:7], shape, call[8])
     if torch.is_grad_enabled() and any(

@@ -16,7 +16,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from equipoise.ops.normalize.op import INTERPRETED, direct, on_gpu, plain_tensors
+from equipoise.ops.normalize.op import (
+    INTERPRETED,
+    direct,
+    on_gpu,
+    plain_tensors,
+    transformed_in_graph,
+)
 
 log = logging.getLogger("equipoise")
 BACKENDS = ("reference", "aten", "cpu", "gpu")
@@ -143,6 +149,8 @@ def _choice(x, vectors, extra, for_torch, aten, small_calls) -> Choice:
     if x.layout != torch.strided:
         return _AS_TORCH if aten else _NOT_TORCHS
     if torch.compiler.is_compiling():
+        if transformed_in_graph():
+            return _WATCHED
         return _COMPILED if kernel_runs(x) else _UNTAKEN
     if not plain_tensors(x, extra, *vectors):
         _fell_back(_WATCHED.why)

@@ -262,16 +262,36 @@ def test_the_operators_round_the_parameters_gradients(row):
     assert not any("_to_copy" in target for target in seen)
 
 
-@pytest.mark.parametrize("row", WHOLE, ids=lambda row: row.name)
-def test_a_transform_within_a_compiled_function(row):
-    layer = row.build(activation="silu")
-    x, upstream, _ = row.inputs()
+def transform(layer, x, upstream):
+    """Hold gradients of ``torch.func`` in a compiled function to those in eager code."""
 
     def gradient(x):
         return torch.func.grad(lambda x: (layer(x) * upstream).sum())(x)
 
     compiled = torch.compile(gradient, fullgraph=True, backend="aot_eager")
     assert_near(compiled(x), gradient(x), COMPILED)
+
+
+@pytest.mark.parametrize("row", FEW, ids=lambda row: row.name)
+def test_a_transform_within_a_compiled_function(row):
+    x, upstream, _ = row.inputs()
+    transform(row.build(activation="silu"), x, upstream)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("make", [nn.BatchNorm2d, nn.InstanceNorm2d])
+def test_a_transform_of_a_layer_with_statistics_within_a_compiled_function(make, training):
+    # in training a transform refuses what is updated in place, in torch too
+    layer = make(6, affine=True, track_running_stats=not training).train(training)
+    x = normal((4, 6, 5, 5))
+    transform(layer, x, normal((4, 6, 5, 5), seed=1))
+
+
+@ours_only
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_a_transform_within_a_compiled_function_on_a_forced_backend(backend, monkeypatch):
+    monkeypatch.setenv("EQUIPOISE_BACKEND", backend)
+    transform(nn.LayerNorm(6), normal((4, 6)), normal((4, 6), seed=1))
 
 
 @ours_only

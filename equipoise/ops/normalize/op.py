@@ -249,12 +249,12 @@ def transforming() -> bool:
 
 
 def transformed_in_graph() -> bool:
-    """Tell whether a compiler looks at a call within a transform, which no operator has rules for.
+    """Tell whether a transform looks at a call that is compiled: operators have no rules for it."""
+    return transforming()
 
-    Dynamo, which traces line by line, cannot be asked.
-    """
-    traced = torch.compiler.is_compiling() and not torch.compiler.is_dynamo_compiling()
-    return traced and transforming()
+
+# Dynamo enters and leaves transforms as it traces: it has to ask, where it would trace an answer
+transformed_in_graph._dynamo_marked_constant = True  # pyright: ignore[reportFunctionMemberAccess]
 
 
 def plain_tensors(*tensors) -> bool:
