@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from equipoise.linear_model import enet_path, path, problem
-from equipoise.ops.descend import ahead
+from equipoise.ops.descend import ahead, design
 
 
 @pytest.fixture(autouse=True)
@@ -137,3 +137,12 @@ def test_where_most_features_enter_there_is_a_gram_matrix(calls):
     assert calls == [None]
     exact = enet_path(X, y, l1_ratio=1.0, tol=1e-13, alphas=20, eps=1e-3, precompute=True)[1]
     np.testing.assert_allclose(coefs, exact, atol=1e-3)
+
+
+def test_gaps_of_a_large_matrix_are_what_they_say(calls, monkeypatch):
+    monkeypatch.setattr(design, "LARGE", 0)
+    X, y, _ = _data()
+    alphas, coefs, _ = enet_path(X, y, l1_ratio=1.0, n_alphas=30, eps=0.2, tol=1e-6)
+    true = list(_gaps(X, y, None, np.ones(X.shape[1]), 1.0, alphas, coefs, False, False))
+    (fits,) = calls
+    np.testing.assert_allclose([fit.gap / (y @ y) for fit in fits], true, rtol=0, atol=1e-13)

@@ -47,6 +47,9 @@ class Ahead:
         self.target, self.budget = solver.reachable(target), budget
         self.work, self.design = solver.work, solver.design
         self.top = max(solver.level, float(l1[0]))
+        if not self.work.exact:
+            # no pass sets right what float32 says at penalties that are vouched for
+            self.work.settle()
         # cross products are made from X as it lies
         self.work.Z = None
 
