@@ -4,11 +4,11 @@ Row i of a design is √s_i (x_i − offset) / scale, with s the weights.  A des
 all columns with a vector, and columns or cross products of a few.
 """
 
-from threading import current_thread, main_thread
-
 import numpy as np
 
-from equipoise.ops.descend import coarse, cross, dense, gather, halves, sparse
+from equipoise.ops.descend import coarse, cross, dense, gather, halves
+from equipoise.ops.descend.base import EMPTY, Design, flat, into, pooled
+from equipoise.ops.descend.csc import Sparse
 from equipoise.ops.products.layout import PAIRS
 
 # rows that are gathered at once where columns are not kept: a megabyte for a few hundred
@@ -17,127 +17,10 @@ CHUNK_BYTES = 1 << 20
 STRIP = 64
 # places in a design that rows are taken from
 PARTS = 8
-# bytes from which one thread's reading is slower than two threads that wait for each other
-POOLED = 1 << 22
 # bytes of X from which the way to a solution is computed less exactly than its end
 LARGE = 1 << 25
 # bytes of X in C order from which a copy in bytes, an eighth of it, is worth its memory
 COARSE = 1 << 27
-EMPTY = np.empty(0)
-
-
-class _Memory:
-    """Memory that kernels only read, said to be writable: one type for Numba, not two."""
-
-    def __init__(self, x):
-        self.owner = x
-        address = x.__array_interface__["data"][0]
-        self.__array_interface__ = {
-            "shape": (x.size,), "typestr": x.dtype.str, "data": (address, False), "version": 3,
-        }  # fmt: skip
-
-
-def flat(x):
-    """View contiguous memory as one flat array, without a copy."""
-    if x.flags.writeable:
-        return x.reshape(-1, order="A")
-    return np.asarray(_Memory(x))
-
-
-def _into(out, made):
-    """Give ``made``, in ``out`` where that is something."""
-    if out is None:
-        return made
-    out[:] = made
-    return out
-
-
-def pooled(size):
-    """Give ``size``, in bytes, where a pool of threads reads it faster than one, else 0."""
-    beside = current_thread() is not main_thread()
-    return 0 if beside or size < POOLED else size
-
-
-class Design:
-    """Columns behind an affine map; see `Dense` and `Sparse`.
-
-    Parameters
-    ----------
-    X : the matrix (n, p)
-    weights : None or float64 (n,)
-    offset, scale : float64 (p,)
-    """
-
-    dense: bool
-    # columns are contiguous, and some of them are read alone at the speed of all
-    by_column = False
-    # X in bytes, where it was surveyed
-    coarse: "coarse.Coarse | None" = None
-    # cross products in float32 will do on the way to a solution
-    single = False
-
-    def __init__(self, X, weights, offset, scale, lazy=False):
-        self.X = X
-        self.n, self.p = X.shape
-        self.weights = weights
-        self.roots = EMPTY if weights is None else np.sqrt(weights)
-        self.offset, self.scale = offset, scale
-        self.total = float(self.n if weights is None else weights.sum())
-        self.lazy, self.known = lazy, np.zeros(self.p if lazy else 0, bool)
-        self.bytes = X.nbytes if isinstance(X, np.ndarray) else X.data.nbytes + X.indices.nbytes
-
-    @property
-    def work(self):
-        """Count the bytes of a pass that is worth a pool of threads; 0 of any other."""
-        return pooled(self.bytes)
-
-    def weighted(self, v):
-        """Give √s v."""
-        return v if self.weights is None else v * self.roots
-
-    def facing(self, r):
-        """Give √s r, what columns are multiplied with as they lie, of r (k, n)."""
-        v = np.ascontiguousarray(self.weighted(r))
-        if self.lazy:
-            # of a vector without a mean the columns' means see nothing
-            v = v - v.sum(1)[:, None] * (1.0 if self.weights is None else self.weights) / self.total
-        return v
-
-    def survey(self, r):
-        """Give the products of each column with ``r`` (n,), and get ready to `glance`."""
-        return self.correlate(r)
-
-    def correlate(self, r):
-        """Give the products of each column with ``r`` (n,) or with each row of r (k, n)."""
-        v = self.facing(np.atleast_2d(r))
-        out = np.empty((len(v), self.p))
-        self._correlate(v, out)
-        if not self.lazy:
-            # what is not finite is for the caller to see, and to name
-            with np.errstate(invalid="ignore", over="ignore"):
-                out -= v.sum(1)[:, None] * self.offset
-        out /= self.scale
-        return out if r.ndim == 2 else out[0]
-
-    def _see(self, chosen):
-        """Compute the means of columns that are read on their own for the first time."""
-        new = chosen[~self.known[chosen]] if self.lazy else chosen[:0]
-        if len(new):
-            weights = np.ones(self.n) if self.weights is None else self.weights
-            self.offset[new] = self._sums(new, weights) / self.total
-            self.known[new] = True
-
-    def _plain(self, v):
-        """Give the products of each column, as it lies, with ``v`` (n,)."""
-        out = np.empty((1, self.p))
-        self._correlate(v[None], out)
-        return out[0]
-
-    def _sums(self, chosen, weights) -> np.ndarray:
-        raise NotImplementedError
-
-    def _correlate(self, v: np.ndarray, out: np.ndarray) -> None:
-        raise NotImplementedError
 
 
 class Dense(Design):
@@ -312,7 +195,7 @@ class Dense(Design):
                 self._work(len(index)), self.flat, self.n, self.steps, index, m, self.offset,
                 self.scale, self.roots,
             )  # fmt: skip
-            out = _into(out, made)
+            out = into(out, made)
         else:
             out[:] = 0.0
             for _, _, z in self.chunks(index, out.dtype):
@@ -353,66 +236,6 @@ class Dense(Design):
         out = np.full(self.n, -float(factors @ self.offset[chosen]))
         work = self.work if 8 * len(chosen) >= self.p else 0
         dense.combine(work, self.flat, *self.steps, chosen, factors, out)
-        return self.weighted(out)
-
-
-class Sparse(Design):
-    """A CSC matrix; zeros are never filled in."""
-
-    dense = False
-
-    def __init__(self, X, weights, offset, scale, lazy=False):
-        super().__init__(X, weights, offset, scale, lazy)
-        self.parts = flat(X.data), flat(X.indices), flat(X.indptr)
-        # stored entries of a column
-        self.fill = X.nnz / max(self.p, 1)
-
-    def _correlate(self, v, out):
-        sparse.correlate(self.work, *self.parts, v, out)
-
-    def _sums(self, chosen, weights):
-        if len(chosen) > self.p // 8:
-            return self._plain(weights)[chosen]
-        return self.X[:, chosen].T @ weights
-
-    def products(self, index, m, y=None, out=None):
-        """Give products of the last m of k columns with them all (m, k), and with y (m,) or 0."""
-        new = index[len(index) - m :]
-        self._see(new)
-        weights = EMPTY if self.weights is None else self.weights
-        starts = np.zeros(self.n + 2, np.int64)
-        made = np.empty((m, len(index)))
-        sparse.products(0, *self.parts, new, index, weights, starts, made)
-        # Σ s (a − m_a)(b − m_b), where the offset is the weighted mean or 0
-        made -= self.total * self.offset[new][:, None] * self.offset[index]
-        made /= self.scale[new][:, None] * self.scale[index]
-        return _into(out, made), np.zeros(m) if y is None else self.correlate(y)[new]
-
-    def squares(self, chosen):
-        """Give the sums of squares of the chosen columns, (m,)."""
-        self._see(chosen)
-        out = np.empty(len(chosen))
-        weights = EMPTY if self.weights is None else self.weights
-        sparse.squares(0, *self.parts, chosen, self.offset, weights, self.total, out)
-        return out / self.scale[chosen] ** 2
-
-    def sweep(self, chosen, r, diagonal, w, g, *rest):
-        """Sweep over the chosen columns from the residual ``r``; see `sparse.sweep`."""
-        weights = EMPTY if self.weights is None else self.weights
-        return sparse.sweep(
-            0, *self.parts, chosen, self.offset, self.scale, weights, self.total,
-            self.weighted(r).copy(), diagonal, w, g, *rest,
-        )  # fmt: skip
-
-    def gram(self):
-        """Give the cross products (p, p) of all columns."""
-        return self.products(np.arange(self.p), self.p)[0]
-
-    def combine(self, chosen, factors):
-        """Give Σ columns × factors, (n,)."""
-        factors = factors / self.scale[chosen]
-        out = np.full(self.n, -float(factors @ self.offset[chosen]))
-        sparse.combine(0, *self.parts, chosen, factors, out)
         return self.weighted(out)
 
 
