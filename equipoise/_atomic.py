@@ -14,7 +14,8 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
     """Give a name to write to; when the block ends without an error, it becomes ``path``.
 
     Where the file system can, what is being written has no name that a killed process could
-    leave behind.  A file that stood at ``path`` stays until then.
+    leave behind.  A file that stood at ``path`` stays until then.  Where ``path`` is a symbolic
+    link it stays one, and what it points to is replaced.
 
     Raises
     ------
@@ -30,8 +31,7 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
     >>> place.read_text()
     'whole'
     """
-    path = Path(os.path.expanduser(path))
-    require_file(path)
+    path = destination(path)
     try:
         handle, name = _open(path)
     except OSError as error:
@@ -57,12 +57,23 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
                 os.unlink(name)
 
 
-def require_file(path: Path) -> None:
-    """Refuse to write over what is no file: a folder, or a device, which would be gone."""
-    if path.is_dir():
+def destination(path: str | os.PathLike) -> Path:
+    """Give the file that writing to ``path`` replaces, behind ``~`` and symbolic links.
+
+    Raises
+    ------
+    UsageError
+        It is no file: a folder, or a device, which would be gone; or links lead in a circle.
+    """
+    path = Path(os.path.expanduser(path))
+    place = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if place.is_symlink():
+        raise UsageError(f"cannot write to {path}: its symbolic links lead in a circle")
+    if place.is_dir():
         raise UsageError(f"cannot write to {path}: it is a folder; name a file in it")
-    if path.exists() and not path.is_file():
+    if place.exists() and not place.is_file():
         raise UsageError(f"cannot write to {path}: it is a pipe or a device; name a file")
+    return place
 
 
 def _open(path: Path) -> tuple[int, str]:

@@ -147,8 +147,8 @@ def scale_fit(
         typer.Option(metavar="FILE", help="Keep what is done there, and go on from it."),
     ] = None,
     checkpoint_every: Annotated[
-        float, typer.Option(metavar="SECONDS", help="How often to do so.")
-    ] = 30.0,
+        float | None, typer.Option(metavar="SECONDS", help="How often to keep it; 30 without it.")
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Learn the scale of each column, in one pass over the files and little memory."""
@@ -160,7 +160,7 @@ def scale_fit(
 
 @scale.command("apply")
 def scale_apply(
-    scaler: Annotated[str, typer.Argument(help="What `scale fit` wrote.")],
+    scaler: Annotated[str, typer.Argument(metavar="SCALER", help="What `scale fit` wrote.")],
     data: Annotated[
         list[str], typer.Argument(metavar="IN...", help="Parquet or CSV files, globs, folders.")
     ],
@@ -176,7 +176,7 @@ def scale_apply(
 
 @scale.command("show")
 def scale_show(
-    scaler: Annotated[str, typer.Argument(help="What `scale fit` wrote.")],
+    scaler: Annotated[str, typer.Argument(metavar="SCALER", help="What `scale fit` wrote.")],
     debug: Debug = False,
 ) -> None:
     """Print what a scaler knows of each column."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from equipoise.data.block import Block, Choice
+from equipoise.data.files import format_of
 from equipoise.errors import UsageError
 
 # rows of a block: about this many values; smaller ones cost pyarrow more for each column
@@ -77,7 +78,10 @@ def _no_number(schema, features, name, type_, origin):
         shown = ", ".join(repr(n) for n in others[:8]) + (", …" if len(others) > 8 else "")
         advice = f"choose those that do with columns=[{shown}]"
     where = f" of {origin}" if origin else ""
-    return f"column {name!r}{where} must hold numbers; it holds {type_}: {advice}"
+    # what a CSV holds that is no number is text, and binary where that is not UTF-8
+    binary = arrow().types.is_binary(type_) and format_of(origin) == "csv"
+    held = "text that is not UTF-8" if binary else type_
+    return f"column {name!r}{where} must hold numbers; it holds {held}: {advice}"
 
 
 class Columns:

@@ -1,11 +1,12 @@
 """CSV files, parsed in blocks of bytes whose borders depend on the file alone."""
 
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator
 from typing import Any
 
 from equipoise.data.columnar import arrow, is_number
-from equipoise.data.files import File
+from equipoise.data.files import PACKED, File
 from equipoise.data.parquet import damaged
 from equipoise.errors import UsageError
 
@@ -19,8 +20,11 @@ class CsvRows:
     column may turn to fractions later.
     """
 
+    schema: Any = None
+
     def __init__(self, file: File, metadata=None):
         self.file = file
+        self._check_encoding()
         with self._reader() as first:
             self.schema = first.schema
         try:
@@ -28,6 +32,17 @@ class CsvRows:
         except UnicodeDecodeError as error:
             raise damaged(file, ValueError(f"its column names must be UTF-8; {error}")) from error
         self._check_header(names)
+
+    def _check_encoding(self):
+        try:
+            with self._open() as text:
+                start = text.read(4)
+        except OSError as error:
+            raise damaged(self.file, error) from error
+        # marks of UTF-16 and UTF-32, or the zeros within their first letters
+        if start[:2] in (BOM_UTF16_LE, BOM_UTF16_BE) or 0 in start:
+            reason = "it must be UTF-8; it begins as UTF-16 or UTF-32 does: convert it with iconv"
+            raise damaged(self.file, ValueError(reason))
 
     def _check_header(self, names):
         if all(_number(name) for name in names):
@@ -44,13 +59,19 @@ class CsvRows:
         convert = csv.ConvertOptions(
             column_types=types, include_columns=columns, strings_can_be_null=not strings
         )
+        options = csv.ReadOptions(block_size=BLOCK_BYTES)
         try:
-            self._raw = pa.OSFile(self.file.path)
-            packed = pa.Codec.detect(self.file.path) if _packed(self.file.path) else None
-            stream = pa.CompressedInputStream(self._raw, packed.name) if packed else self._raw
-            return csv.open_csv(stream, csv.ReadOptions(block_size=BLOCK_BYTES), parse, convert)
+            return csv.open_csv(self._open(), options, parse, convert)
         except (pa.ArrowException, OSError) as error:
-            raise damaged(self.file, error) from error
+            raise self._named(error) from error
+
+    def _open(self) -> Any:
+        """Open the text, unpacked; ``_raw`` is the file beneath."""
+        pa = arrow()
+        self._raw = pa.OSFile(self.file.path)
+        if not self.file.path.lower().endswith(PACKED):
+            return self._raw
+        return pa.CompressedInputStream(self._raw, pa.Codec.detect(self.file.path).name)
 
     metadata = None
 
@@ -91,19 +112,15 @@ class CsvRows:
 
     def _named(self, error) -> UsageError:
         """Put the name of the column into Arrow's reason, which knows its number."""
-        found = re.search(r"column #(\d+)", str(error))
-        if found and int(found[1]) < len(self.schema.names):
-            name = self.schema.names[int(found[1])]
-            error = ValueError(str(error).replace(found[0], f"column {name!r}"))
-        return damaged(self.file, error)
+        text = str(error).replace("invalid UTF8 data", "it must be UTF-8, and is not")
+        found = re.search(r"column #(\d+)", text)
+        if found and self.schema and int(found[1]) < len(self.schema.names):
+            text = text.replace(found[0], f"column {self.schema.names[int(found[1])]!r}")
+        return damaged(self.file, ValueError(text))
 
     def close(self) -> None:
         """Let go of the file."""
         self._raw.close()
-
-
-def _packed(path: str) -> bool:
-    return path.lower().endswith((".gz", ".bz2", ".zst"))
 
 
 def _number(text: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from equipoise import preprocessing
-from equipoise._atomic import replacing, require_file
+from equipoise._atomic import destination, replacing
 from equipoise.data.ahead import ahead
 from equipoise.data.columnar import arrow
 from equipoise.data.files import PACKED, format_of
@@ -33,22 +33,26 @@ def fit(
     method: str = "standard",
     columns: Sequence[str] | None = None,
     checkpoint: str | None = None,
-    every: float = 30.0,
+    every: float | None = None,
 ) -> Any:
     """Fit a scaler on Parquet or CSV files and save it; give it.
 
     ``columns`` are names, several of them separated by commas.  With ``checkpoint`` the fit goes
-    on from that file where there is one, and saves itself there every ``every`` seconds.
+    on from that file where there is one, and saves itself there every ``every`` seconds, 30
+    without it.
     """
+    every = _seconds(every, checkpoint)
     scaler = _make(method, _names(columns))
-    _require_place(out, [])
+    places = [out] if checkpoint is None else [out, checkpoint]
+    for place in places:
+        _require_place(place, [])
+    if len({os.path.realpath(destination(place)) for place in places}) < len(places):
+        raise UsageError(f"--checkpoint must be another file than the output; got {out} for both")
     table = Table(list(data), stream.choice(scaler))
-    _refuse_inputs(out, table)
+    for place in places:
+        _refuse_inputs(place, table)
     stream.note(scaler, table.every, True)
-    point = Checkpoint(checkpoint, every, scaler, table) if checkpoint else None
-    if checkpoint:
-        _require_place(checkpoint, [])
-        _refuse_inputs(checkpoint, table)
+    point = None if checkpoint is None else Checkpoint(checkpoint, every, scaler, table)
     summary = _summary(scaler, table, point)
     _told(stream.adopt, scaler, summary)
     saved.save(scaler, out)
@@ -138,17 +142,31 @@ def _names(columns: Sequence[str] | None) -> list[str] | None:
     return names
 
 
+def _seconds(every: float | None, checkpoint: str | None) -> float:
+    if every is None:
+        return 30.0
+    if checkpoint is None:
+        raise UsageError(
+            "--checkpoint-every needs --checkpoint FILE, which it says how often to save"
+        )
+    if not every >= 0:
+        raise UsageError(
+            f"--checkpoint-every must be a number of seconds, 0 or more; got {every:g}"
+        )
+    return every
+
+
 def _require_place(out: str, endings: Sequence[str]) -> None:
     """Refuse before the long run what could not be written after it."""
-    path = Path(os.path.expanduser(out))
-    if endings and path.suffix.lower() not in endings:
-        packed = " (pack it afterwards)" if path.suffix.lower() in PACKED else ""
+    ending = Path(out).suffix.lower()
+    if endings and ending not in endings:
+        packed = " (pack it afterwards)" if ending in PACKED else ""
         raise UsageError(f"the output must end in one of {', '.join(endings)}{packed}; got {out}")
-    require_file(path)
-    if not path.parent.is_dir():
-        raise UsageError(f"cannot write {out}: there is no folder {path.parent}")
-    if not os.access(path.parent, os.W_OK):
-        raise UsageError(f"cannot write {out}: Permission denied in the folder {path.parent}")
+    folder = destination(out).parent
+    if not folder.is_dir():
+        raise UsageError(f"cannot write {out}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"cannot write {out}: Permission denied in the folder {folder}")
 
 
 def _refuse_inputs(out: str, table: Table) -> None:

@@ -1,5 +1,6 @@
 """Files that are missing, damaged, foreign or do not fit together: each is named."""
 
+import gzip
 import os
 import shutil
 import subprocess
@@ -228,6 +229,16 @@ def test_tabs_and_a_byte_order_mark(tmp_path):
     ((X, names),) = chunks(tmp_path / "a.tsv")
     assert X.tolist() == [[1.0, 2.0]]
     assert names == ("a", "b")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-be"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_another_encoding_is_told(packed, encoding, tmp_path):
+    text = "a,b\n1,2\n".encode(encoding)
+    path = tmp_path / ("a.csv.gz" if packed else "a.csv")
+    path.write_bytes(gzip.compress(text) if packed else text)
+    with pytest.raises(UsageError, match=r"a\.csv.* as CSV: it must be UTF-8"):
+        read(path)
 
 
 AS_ANYONE = """

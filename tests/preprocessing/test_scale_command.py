@@ -68,6 +68,25 @@ def test_fit_learns_what_the_rows_hold(place, capsys):
     assert list(scaler.feature_names_in_) == place.column_names
 
 
+def test_links_stay_and_what_they_point_to_is_written(place):
+    Path("far").mkdir()
+    for name in ("s.safetensors", "out.csv"):
+        os.symlink(f"far/{name}", name)
+    fitted()
+    assert run("apply", "s.safetensors", "rows", "-o", "out.csv") == 0
+    assert load("far/s.safetensors").n_features_in_ == 5
+    assert pyarrow.csv.read_csv("far/out.csv").num_rows == 900
+    assert os.readlink("s.safetensors") == "far/s.safetensors"
+    assert os.readlink("out.csv") == "far/out.csv"
+
+
+def test_links_in_a_circle(place, capsys):
+    os.symlink("s.safetensors", "t.safetensors")
+    os.symlink("t.safetensors", "s.safetensors")
+    assert run("fit", "rows", "--columns", "x", "-o", "s.safetensors") == 2
+    assert "links lead in a circle" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("method", ["standard", "minmax", "maxabs", "robust"])
 @pytest.mark.parametrize("data", ["rows", "rows.csv", "rows/*.parquet"])
 def test_every_method_equals_the_scaler_in_memory(method, data, place):
@@ -190,6 +209,11 @@ def bad_empty():
     pq.write_table(pa.table({"x": pa.array([], pa.float64())}), "none.parquet")
 
 
+def bad_letters():
+    Path("wide.csv").write_bytes("x,k\n1,2\n".encode("utf-16"))
+    Path("latin.csv").write_bytes("x,k,few,n\n1,2,3,é\n".encode("latin-1"))
+
+
 REFUSED = {
     "inf": (bad_inf, ["inf.parquet"], r"column 'x' holds inf in row 2 of inf\.parquet"),
     "all NaN": (bad_nan, ["nan.parquet"], "'none' holds only NaN or null"),
@@ -205,6 +229,28 @@ REFUSED = {
     "no folder": (None, ["rows", "-o", "no/s.safetensors"], "there is no folder no"),
     "a folder": (None, ["rows", "-o", "rows"], "it is a folder"),
     "itself": (None, ["rows/a.parquet", "--columns", "x", "-o", "rows/a.parquet"], "another file"),
+    "own checkpoint": (
+        None,
+        ["rows", "--columns", "x", "-o", "s", "--checkpoint", "rows/../s"],
+        "--checkpoint must be another file than the output",
+    ),
+    "nothing to keep": (None, ["rows", "--checkpoint-every", "5"], "needs --checkpoint FILE"),
+    "time": (None, ["rows", "--checkpoint", "c", "--checkpoint-every=-1"], "0 or more; got -1"),
+    "no time": (
+        None,
+        ["rows", "--checkpoint", "c", "--checkpoint-every=nan"],
+        "0 or more; got nan",
+    ),
+    "UTF-16": (
+        bad_letters,
+        ["wide.csv"],
+        r"wide\.csv as CSV: it must be UTF-8; it begins as UTF-16",
+    ),
+    "Latin-1": (
+        bad_letters,
+        ["latin.csv"],
+        r"'n' of latin\.csv .*; it holds text that is not UTF-8",
+    ),
 }
 
 
@@ -264,6 +310,12 @@ WRONG = {
     "packed": (None, "rows", "out.csv.gz", "pack it afterwards"),
     "itself": (None, "rows", "rows/a.parquet", "another file"),
     "cut": (cut_scaler, "rows", "out.csv", "it is cut off, or another file"),
+    "letters": (
+        bad_letters,
+        "latin.csv",
+        "out.csv",
+        "column 'n': CSV conversion error to string: it",
+    ),
     "foreign": (foreign_scaler, "rows", "out.csv", "a safetensors file of others"),
 }
 
