@@ -14,10 +14,10 @@ from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils._param_validation import make_constraint
 from sklearn.utils.validation import check_is_fitted
 
-from equipoise.preprocessing import containers, finite
+from equipoise.preprocessing import columns, containers, finite
 from equipoise.preprocessing.mapping import Inverts
 from equipoise.preprocessing.shipped import Shipped
-from equipoise.preprocessing.table import Table, choose, same_columns
+from equipoise.preprocessing.table import Table
 
 ERROR_NO_SUMMARY = (
     "this {name} keeps no summary that could go on: an exact fit keeps its quantiles only. "
@@ -166,7 +166,7 @@ class Scaler(Inverts, Shipped, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         they are those of the fit.
         """
         if not reset:
-            return same_columns(self, names, n_features)
+            return columns.same_columns(self, names, n_features)
         self.n_features_in_ = n_features
         if names is not None:
             self.feature_names_in_ = np.asarray(names, dtype=object)
@@ -175,12 +175,12 @@ class Scaler(Inverts, Shipped, OneToOneFeatureMixin, TransformerMixin, BaseEstim
         self._choose()
 
     def _choose(self) -> None:
-        names = getattr(self, "feature_names_in_", None)
-        self._chosen = choose(self.columns, names, self.n_features_in_)
+        names = columns.known_names(self)
+        self._chosen = columns.choose(self.columns, names, self.n_features_in_)
 
     def _column_names(self) -> list[str]:
         """Name the scaled columns for messages: their names, or their numbers."""
-        names = getattr(self, "feature_names_in_", None)
+        names = columns.known_names(self)
         every = range(self.n_features_in_) if names is None else names
         chosen = range(self.n_features_in_) if self._chosen is None else self._chosen
         return [repr(every[i]) if names is not None else str(every[i]) for i in chosen]
@@ -278,13 +278,12 @@ def _constraints(kind: type[Scaler]):
 
 def _identity(scaler) -> dict[str, Any]:
     """Say what two scalers must have in common to merge."""
-    names = getattr(scaler, "feature_names_in_", None)
     chosen = scaler._chosen
     # columns= is compared as what it chose
     parameters = {k: v for k, v in scaler.get_params().items() if k not in ("copy", "columns")}
     return {
         "number of columns": scaler.n_features_in_,
-        "column names": None if names is None else list(names),
+        "column names": columns.known_names(scaler),
         "scaled columns": None if chosen is None else list(chosen),
         "parameters": parameters,
     }

@@ -6,45 +6,11 @@ import numpy as np
 import torch
 
 from equipoise.data import read
-from equipoise.data.block import Choice, difference
+from equipoise.data.block import Choice
 from equipoise.data.columnar import Reader, arrow, batch_rows
 from equipoise.data.files import is_path
 from equipoise.data.tables import Table
-from equipoise.errors import UsageError
-from equipoise.preprocessing import stream
-
-
-def scaled_columns(scaler, names, origin: str = "") -> tuple[str, ...]:
-    """Say which columns of a table of these names are scaled.
-
-    Without ``columns`` they must be all columns of the fit, in its order; with it, those must be
-    there.
-
-    Raises
-    ------
-    UsageError
-        A column is missing, or the order is another.
-    """
-    known = getattr(scaler, "feature_names_in_", None)
-    chosen = scaler._chosen
-    if known is None:
-        # a Normalizer takes any
-        width = getattr(scaler, "n_features_in_", len(names))
-        if len(names) != width:
-            raise UsageError(
-                f"{origin or 'the table'} must have the {width} columns of the "
-                f"fit, which had no names; it has {len(names)}"
-            )
-        return tuple(names if chosen is None else (names[i] for i in chosen))
-    if chosen is not None:
-        return Choice.of([known[i] for i in chosen]).among(names, origin).columns  # type: ignore
-    if list(names) != list(known):
-        raise UsageError(
-            f"the columns must be those of the fit, in its order; {origin or 'the table'} "
-            f"{difference(known, names)}. Select them, or fit with columns=, which finds them by "
-            "name."
-        )
-    return tuple(names)
+from equipoise.preprocessing import columns, stream
 
 
 class BatchScaler:
@@ -60,7 +26,7 @@ class BatchScaler:
 
     def __init__(self, scaler, schema, origin: str = ""):
         self.scaler, self.affine = scaler, scaler._affine()
-        self.names = scaled_columns(scaler, schema.names, origin)
+        self.names = columns.scaled(scaler, schema.names, origin)
         self.reader = Reader(schema, Choice(self.names), origin)
         self.schema = schema
         for name in self.names:
@@ -76,16 +42,16 @@ class BatchScaler:
         if strange:
             stream.refuse(block, block.values, [repr(name) for name in self.names], self.scaler)
         # by number: columns that pass may share a name
-        columns = list(batch.columns)
+        arrays = list(batch.columns)
         for j, name in enumerate(self.names):
             at = self.schema.get_field_index(name)
-            nulls = columns[at].is_null().to_numpy(zero_copy_only=False)
+            nulls = arrays[at].is_null().to_numpy(zero_copy_only=False)
             type_ = self.schema.field(at).type
             # what is not null and not a number is NaN, and stays so
             column = np.ascontiguousarray(values[:, j]).astype(type_.to_pandas_dtype(), copy=False)
-            columns[at] = pa.array(column, mask=nulls if nulls.any() else None)
+            arrays[at] = pa.array(column, mask=nulls if nulls.any() else None)
         make = pa.RecordBatch if isinstance(batch, pa.RecordBatch) else pa.Table
-        return make.from_arrays(columns, schema=self.schema)
+        return make.from_arrays(arrays, schema=self.schema)
 
 
 def _float(type_):
@@ -116,7 +82,7 @@ def files(scaler, source) -> Iterator:
 
 def open_table(scaler, source) -> Table:
     """Open files whose columns are to be scaled, and check that all have them."""
-    known, chosen = getattr(scaler, "feature_names_in_", None), scaler._chosen
+    known, chosen = columns.known_names(scaler), scaler._chosen
     if known is None:
         choice = Choice(None if chosen is None else tuple(map(int, chosen)))
     else:
@@ -126,7 +92,7 @@ def open_table(scaler, source) -> Table:
     rows.rows = batch_rows(len(rows.every))
     for number, file in enumerate(rows.files):
         opened = rows.open(number)
-        scaled_columns(scaler, opened.schema.names, file.path)
+        columns.scaled(scaler, opened.schema.names, file.path)
         opened.close()
     return rows
 
@@ -157,7 +123,7 @@ def lazy(scaler, source):
     import polars as pl
 
     schema = source.collect_schema()
-    names = scaled_columns(scaler, schema.names())
+    names = columns.scaled(scaler, schema.names())
     out = {n: (t if n not in names or t.is_float() else pl.Float64()) for n, t in schema.items()}
 
     def scale(frame):

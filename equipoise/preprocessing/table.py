@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import _check_feature_names, check_array, validate_data
 
-from equipoise.preprocessing import containers, finite, wrap
+from equipoise.preprocessing import columns, containers, finite, wrap
 
 FLOATS = [np.float64, np.float32, np.float16]
 
@@ -14,9 +14,10 @@ FLOATS = [np.float64, np.float32, np.float16]
 class Table:
     """The rows that a scaler was given: ``matrix`` holds the columns that it scales."""
 
-    def __init__(self, scaler, given, held):
+    def __init__(self, scaler, given, held, found=None):
         self.scaler, self.given, self.held = scaler, given, held
-        self.matrix: Any = held.matrix(scaler._chosen)
+        self.chosen = scaler._chosen if found is None else found
+        self.matrix: Any = held.matrix(self.chosen)
 
     @classmethod
     def take(cls, scaler, X, reset: bool) -> "Table":
@@ -26,10 +27,12 @@ class Table:
         held = _held(scaler, X)
         _check_shape(scaler, held.x)
         _check_names(held.names)
-        validate_data(scaler, X, reset=reset, skip_check_array=True)
+        found = None if reset else columns.find(scaler, held.names)
+        if found is None:
+            validate_data(scaler, X, reset=reset, skip_check_array=True)
         if reset:
             scaler._choose()
-        return cls(scaler, X, held)
+        return cls(scaler, X, held, found)
 
     @classmethod
     def _take_plain(cls, scaler, X, reset: bool) -> "Table":
@@ -37,22 +40,24 @@ class Table:
             scaler.n_features_in_ = X.shape[1]
             scaler._choose()
         elif hasattr(scaler, "n_features_in_"):
-            same_width(scaler, X.shape[1])
+            columns.same_width(scaler, X.shape[1])
         return cls(scaler, X, containers.Array(X))
 
     @classmethod
     def take_back(cls, scaler, X) -> "Table":
-        """Check what comes back: of the fitted width, its names those of the fit if it has any."""
+        """Check what comes back: the columns of the fit; an array needs no names."""
         held = _held(scaler, X)
         _check_shape(scaler, held.x)
-        if held.names is not None:
-            _check_feature_names(scaler, X, reset=False)
-        same_width(scaler, held.x.shape[1])
-        return cls(scaler, X, held)
+        found = columns.find(scaler, held.names)
+        if found is None:
+            if held.names is not None:
+                _check_feature_names(scaler, X, reset=False)
+            columns.same_width(scaler, held.x.shape[1])
+        return cls(scaler, X, held, found)
 
     def map(self, affine, in_place: bool, out):
         """Scale by ``affine``; give the container that the user wants."""
-        result, infinite = self.held.map(self.scaler._chosen, affine, in_place, out)
+        result, infinite = self.held.map(self.chosen, affine, in_place, out)
         if infinite:
             finite.refuse(self.scaler, self.matrix)
         return result if out is not None else wrap.wrap(self.scaler, result, self.given)
@@ -149,76 +154,3 @@ def _check_shape(scaler, x) -> None:
             f"Found array with 0 feature(s) (shape={tuple(x.shape)}) while a minimum of 1 is "
             f"required by {name}."
         )
-
-
-def same_width(scaler, width: int) -> None:
-    """Raise where the number of columns is not that of the fit."""
-    if width != scaler.n_features_in_:
-        raise ValueError(
-            f"X has {width} features, but {type(scaler).__name__} is expecting "
-            f"{scaler.n_features_in_} features as input."
-        )
-
-
-def same_columns(scaler, names, width: int) -> None:
-    """Raise where a source's columns are not those of the fit."""
-    known = getattr(scaler, "feature_names_in_", None)
-    if names is None or known is None:
-        return same_width(scaler, width)
-    if list(names) != list(known):
-        missing = [n for n in known if n not in set(names)]
-        extra = [n for n in names if n not in set(known)]
-        what = f"missing: {missing}, new: {extra}" if missing or extra else "another order"
-        raise ValueError(
-            f"The feature names should match those that were passed during fit: {what}. "
-            "Select the columns of the fit, in their order."
-        )
-    return None
-
-
-def choose(columns, names, width: int) -> np.ndarray | None:
-    """Turn ``columns`` into indices, None for all.
-
-    Raises
-    ------
-    TypeError
-        ``columns`` is no list of names or numbers.
-    ValueError
-        A column is not there, named twice, or named where there are no names.
-    """
-    if columns is None:
-        return None
-    if isinstance(columns, str | int) or not np.iterable(columns):
-        raise TypeError(
-            f"columns must be a list of names or numbers, or None for all; got {columns!r}"
-        )
-    wanted = list(columns)
-    if wanted and all(isinstance(c, bool | np.bool_) for c in wanted):
-        if len(wanted) != width:
-            raise ValueError(f"columns as a mask must have {width} entries; got {len(wanted)}")
-        wanted = np.flatnonzero(wanted).tolist()
-    found = [_index(c, names, width) for c in wanted]
-    if not found or len(set(found)) < len(found):
-        raise ValueError(f"columns must name at least one column, and each once; got {wanted}")
-    return np.array(found)
-
-
-def _index(column, names, width: int) -> int:
-    if isinstance(column, str):
-        if names is None:
-            raise ValueError(
-                f"columns names {column!r}, and X came without column names. Give numbers, or a "
-                "frame."
-            )
-        where = [i for i, name in enumerate(names) if name == column]
-        if len(where) != 1:
-            raise ValueError(
-                f"columns must name columns of X; {column!r} is there {len(where)} times among "
-                f"{list(names)}"
-            )
-        return where[0]
-    if not isinstance(column, int | np.integer):
-        raise TypeError(f"columns must be names or numbers; got {column!r}")
-    if not -width <= column < width:
-        raise ValueError(f"columns must lie within the {width} columns of X; got {column}")
-    return int(column) % width
