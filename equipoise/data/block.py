@@ -147,7 +147,7 @@ def _same_kind(columns):
         raise UsageError(f"columns must be names, or positions as ints; got {columns!r:.200}")
     twice = sorted(str(c) for c, count in Counter(columns).items() if count > 1)
     if twice:
-        raise UsageError(f"columns must name each column once; {', '.join(twice)} come twice")
+        raise UsageError(f"columns must name each column once; twice: {', '.join(twice)}")
 
 
 def _position(column, width, origin):

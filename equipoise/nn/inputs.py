@@ -83,13 +83,7 @@ class InputScale(nn.Module):
                 f"{type(self).__name__} knows no statistics yet: call adapt(source) or "
                 "load_state_dict(...) first"
             )
-        # a single row without a batch axis has its channels last
-        axis = self.channel_axis if x.dim() > 1 else -1
-        if not -x.dim() <= axis < x.dim() or x.shape[axis] != width:
-            raise ValueError(
-                f"{type(self).__name__} expects {width} channels along axis {self.channel_axis}; "
-                f"got an input of shape {tuple(x.shape)}"
-            )
+        axis = axis_of(self, x, width)
         shape = [1] * x.dim()
         shape[axis] = width
         return statistic.reshape(shape)
@@ -184,12 +178,12 @@ class Standardize(InputScale):
     def forward(self, x: Tensor) -> Tensor:
         """Give (x - mean) / scale."""
         mean, scale = self._along(self.mean, x), self._along(self.scale, x)
-        return ((x.double() - mean) / scale).to(_dtype(x))
+        return ((x.double() - mean) / scale).to(float_dtype(x))
 
     def inverse(self, y: Tensor) -> Tensor:
         """Give y · scale + mean."""
         mean, scale = self._along(self.mean, y), self._along(self.scale, y)
-        return (y.double() * scale + mean).to(_dtype(y))
+        return (y.double() * scale + mean).to(float_dtype(y))
 
 
 class MinMax(InputScale):
@@ -263,12 +257,12 @@ class MinMax(InputScale):
         """Give (x - data_min) / data_range · (high - low) + low."""
         low, width = self._along(self.data_min, x), self._along(self.data_range, x)
         y = (x.double() - low) / width * (self.high - self.low) + self.low
-        return (y.clamp(self.low, self.high) if self.clip else y).to(_dtype(x))
+        return (y.clamp(self.low, self.high) if self.clip else y).to(float_dtype(x))
 
     def inverse(self, y: Tensor) -> Tensor:
         """Undo `forward`, where nothing was clipped."""
         low, width = self._along(self.data_min, y), self._along(self.data_range, y)
-        return ((y.double() - self.low) * (width / (self.high - self.low)) + low).to(_dtype(y))
+        return ((y.double() - self.low) * (width / (self.high - self.low)) + low).to(float_dtype(y))
 
     def extra_repr(self) -> str:
         """Say the range as well."""
@@ -305,7 +299,27 @@ class OnColumns(nn.Module):
         return torch.where(self.scaled, x, y.to(x.dtype))
 
 
-def _dtype(x: Tensor) -> torch.dtype:
+def axis_of(layer, x: Tensor, width: int | None) -> int:
+    """Give the axis of an input along which a layer's ``width`` channels lie; None is any number.
+
+    Raises
+    ------
+    ValueError
+        There is no such axis, or it has other channels.
+    """
+    # a single row without a batch axis has its channels last
+    axis = layer.channel_axis if x.dim() > 1 else -1
+    if not -x.dim() <= axis < x.dim() or width not in (None, x.shape[axis]):
+        channels = "channels" if width is None else f"{width} channels"
+        raise ValueError(
+            f"{type(layer).__name__} expects {channels} along axis {layer.channel_axis}; "
+            f"got an input of shape {tuple(x.shape)}"
+        )
+    return axis
+
+
+def float_dtype(x: Tensor) -> torch.dtype:
+    """Give the dtype of what a layer makes of an input: its own, or torch's default."""
     return x.dtype if x.is_floating_point() else torch.get_default_dtype()
 
 

@@ -7,6 +7,8 @@ map of each column that follows.
 from contextlib import contextmanager
 from copy import copy as shallow
 from functools import cache, lru_cache
+from math import isfinite
+from numbers import Real
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -44,6 +46,12 @@ class Summary(Protocol):
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> Any:
         """Make the summary whose `arrays` these are."""
         ...
+
+
+def require_pair(name: str, pair: tuple) -> None:
+    """Raise unless a parameter is a pair of finite numbers."""
+    if len(pair) != 2 or not all(isinstance(x, Real) and isfinite(x) for x in pair):
+        raise ValueError(f"{name} must be two finite numbers, (low, high); got {pair!r}")
 
 
 class Scaler(Inverts, Shipped, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):

@@ -7,7 +7,7 @@ from scipy import sparse
 
 from equipoise.ops.scale.op import Affine
 from equipoise.preprocessing import constant
-from equipoise.preprocessing.base import Scaler
+from equipoise.preprocessing.base import Scaler, require_pair
 from equipoise.preprocessing.summaries import Extremes
 
 
@@ -69,7 +69,8 @@ class MinMaxScaler(Scaler):
 
     def _check_params(self):
         super()._check_params()
-        if len(self.feature_range) != 2 or not self.feature_range[0] < self.feature_range[1]:
+        require_pair("feature_range", self.feature_range)
+        if not self.feature_range[0] < self.feature_range[1]:
             raise ValueError(
                 "Minimum of desired feature range must be smaller than maximum. Got "
                 f"{self.feature_range}."

@@ -8,11 +8,11 @@ from sklearn.utils._param_validation import StrOptions
 from equipoise.ops.scale.rows import UnitRows
 from equipoise.preprocessing import containers, finite
 from equipoise.preprocessing.mapping import Transforms
-from equipoise.preprocessing.shipped import Saved
+from equipoise.preprocessing.shipped import Shipped
 from equipoise.preprocessing.table import Table
 
 
-class Normalizer(Transforms, Saved, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class Normalizer(Transforms, Shipped, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     """Divide each row by its norm; rows of zeros stay.
 
         l1: Σ |x|        l2: √Σ x²        max: max |x|

@@ -10,7 +10,7 @@ from scipy.special import ndtri
 from equipoise.ops.quantile import reference
 from equipoise.ops.scale.op import Affine
 from equipoise.preprocessing import constant, finite
-from equipoise.preprocessing.base import Scaler
+from equipoise.preprocessing.base import Scaler, require_pair
 from equipoise.preprocessing.sketches import QuantileSketches, available, size_for
 from equipoise.preprocessing.summaries import MomentsSummary
 
@@ -123,11 +123,18 @@ class RobustScaler(Scaler):
 
     def _check_params(self):
         super()._check_params()
+        require_pair("quantile_range", self.quantile_range)
         low, high = self.quantile_range
         if not 0 <= low <= high <= 100:
             raise ValueError(
                 f"Invalid quantile range: {self.quantile_range}: it must be (q_min, q_max) in "
                 "percent, 0 <= q_min <= q_max <= 100"
+            )
+        if self.unit_variance and not 0 < low < high < 100:
+            raise ValueError(
+                "unit_variance divides by the distance of the normal distribution's quantiles: "
+                "quantile_range must have 0 < q_min < q_max < 100; got "
+                f"{self.quantile_range}"
             )
         if not 1e-4 <= self.rank_error < 0.5:
             raise ValueError(f"rank_error must be from 0.0001 to 0.5; got {self.rank_error}")

@@ -35,7 +35,8 @@ class Shipped(Saved):
 
         Returns
         -------
-        equipoise.nn.Standardize or equipoise.nn.MinMax, within what passes other columns.
+        equipoise.nn.Standardize or equipoise.nn.MinMax, within what passes other columns; of a
+        Normalizer, which needs no fit, what divides by the norm of the channels.
         """
         from equipoise.preprocessing import module
 

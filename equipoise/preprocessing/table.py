@@ -88,8 +88,10 @@ def _checked(scaler, x):
     if isinstance(x, np.ndarray) and not x.dtype.isnative:
         # float32 in another order of bytes is float32
         x = x.astype(x.dtype.newbyteorder("="))
-    if getattr(x, "dtype", np.dtype(float)).kind in "mM":
-        raise ValueError(f"X must hold numbers; got an array of {x.dtype}. {containers.ADVICE}")
+    dtype = getattr(x, "dtype", None)
+    # a polars Series has a dtype of its own kind
+    if isinstance(dtype, np.dtype) and dtype.kind in "mM":
+        raise ValueError(f"X must hold numbers; got an array of {dtype}. {containers.ADVICE}")
     plain = isinstance(x, np.ndarray) and x.dtype.kind in "fiub"
     takes_sparse = scaler.__sklearn_tags__().input_tags.sparse
     # integers are converted piece by piece

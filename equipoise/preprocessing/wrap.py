@@ -7,12 +7,17 @@ from sklearn import get_config
 
 from equipoise.preprocessing import containers
 
+OUTPUTS = ("default", "pandas", "polars")
+
 
 def wanted(scaler) -> str | None:
     """Give "default", "pandas" or "polars" where ``set_output`` or the global setting asks."""
     own = getattr(scaler, "_sklearn_output_config", {})
     if "transform" in own:
-        return own["transform"]
+        want = own["transform"]
+        if want not in OUTPUTS:
+            raise ValueError(f"set_output takes {', '.join(OUTPUTS)}; got {want!r}")
+        return want
     common = get_config()["transform_output"]
     return None if common == "default" else common
 

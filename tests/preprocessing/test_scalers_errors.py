@@ -252,3 +252,31 @@ def test_dates_are_no_numbers(kind):
     # as floats NaT would be the number -9.2e18
     with pytest.raises(ValueError, match=r"must hold numbers; got an array of .*64\[s\]"):
         StandardScaler().fit(draw().astype(kind))
+
+
+@pytest.mark.parametrize("pair", [("a", 1), (0, np.inf), (np.nan, 1), (0,), (1, 2, 3)])
+def test_ranges_that_are_no_pairs_of_numbers(pair):
+    with pytest.raises(ValueError, match="feature_range must be two finite numbers"):
+        MinMaxScaler(feature_range=pair).fit(draw())
+    with pytest.raises(ValueError, match="quantile_range must be two finite numbers"):
+        RobustScaler(quantile_range=pair).fit(draw())
+
+
+@pytest.mark.parametrize("pair", [(0, 100), (50, 50), (0, 60)])
+def test_quantiles_that_a_normal_distribution_has_no_distance_of(pair):
+    # scikit-learn's scale is 0 or infinite
+    with pytest.raises(ValueError, match=r"quantile_range must have 0 < q_min < q_max < 100"):
+        RobustScaler(quantile_range=pair, unit_variance=True).fit(draw())
+    assert np.isfinite(RobustScaler(quantile_range=pair).fit(draw()).scale_).all()
+
+
+def test_an_output_that_there_is_not():
+    scaler = StandardScaler().set_output(transform="numpy").fit(draw())
+    with pytest.raises(ValueError, match="set_output takes default, pandas, polars; got 'numpy'"):
+        scaler.transform(draw())
+
+
+@pytest.mark.parametrize("library", [pd, pl])
+def test_a_series_is_no_matrix(library):
+    with pytest.raises(ValueError, match=r"[Ee]xpected (a )?2"):
+        StandardScaler().fit(library.Series([1.0, 2.0]))
