@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,12 @@ def chunks(source, columns=None, y=None, batch_size: int | None = None, *, axis=
     """
     if batch_size is not None and (isinstance(batch_size, bool) or batch_size < 1):
         raise UsageError(f"batch_size must be a positive number of rows; got {batch_size!r}")
+    whole = axis is None or (
+        isinstance(axis, tuple | list)
+        and all(isinstance(a, Integral) and not isinstance(a, bool) for a in axis)
+    )
+    if not whole:
+        raise UsageError(f"axis must be a tuple of ints, as (0, 2, 3); got {axis!r}")
     found = blocks(source, Choice.of(columns, y), batch_size)
     return _matrices(found, y is not None, axis)
 

@@ -77,6 +77,11 @@ def fold(scaler, blocks: Iterator[Block], reset: bool = True) -> Any:
 
 def summarize(scaler, block: Block, reset: bool) -> Any:
     """Give a block's summary; note its columns, or check that they are the known ones."""
+    if getattr(block.values, "ndim", 2) == 1 and block.names is None:
+        raise UsageError(
+            f"{block.origin or 'each chunk'} must be a matrix (rows, columns); got a vector of "
+            f"shape {tuple(block.values.shape)}: one row is x[None, :], one column x[:, None]"
+        )
     matrix = rows(block.values, None, block.origin)
     note(scaler, block.every or matrix.shape[1], reset)
     summary = _summary(scaler, matrix)

@@ -98,6 +98,12 @@ def test_images_without_axes_are_told_how():
         list(chunks(DataLoader(IMAGES, batch_size=20)))
 
 
+@pytest.mark.parametrize("axis", [0, "x", (0, "x"), (0, 1.0), (True,)])
+def test_axes_that_are_none(axis):
+    with pytest.raises(UsageError, match="axis must be a tuple of ints"):
+        chunks(IMAGES, axis=axis)
+
+
 @pytest.mark.parametrize("axis", [(2, 3), (0, 7), (0, 0)])
 def test_axes_that_do_not_fit(axis):
     with pytest.raises(UsageError, match="axis must name axes"):

@@ -299,3 +299,11 @@ def test_an_open_file_is_asked_for_by_its_path(tmp_path):
         pytest.raises(UsageError, match=r"by its path.*a\.csv"),
     ):
         StandardScaler().fit(file)
+
+
+def test_rows_for_chunks():
+    # each would be a column of its own, silently
+    for source in (iter(np.ones((3, 4))), iter([[1.0, 2.0], [3.0, 4.0]]), iter(torch.ones(2, 3))):
+        with pytest.raises(UsageError, match=r"must be a matrix .*one row is x\[None, :\]"):
+            StandardScaler().fit(source)
+    assert StandardScaler().fit(iter(np.ones((3, 4, 1)))).n_samples_seen_ == 12
